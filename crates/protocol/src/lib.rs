@@ -1,0 +1,26 @@
+//! What every part of Potluck agrees on: ids, limits, the job file, the recipe, tasks and the
+//! messages between a coordinator and a volunteer.
+//!
+//! It must not know how anything is computed, stored or sent: no I/O, no clock, no async.
+
+mod ids;
+mod job_file;
+pub mod limits;
+mod messages;
+mod recipe;
+mod statement;
+mod task;
+
+pub use ids::{BlobId, IdError, JobName, TaskId, Version, VolunteerKey};
+pub use job_file::{DataSection, JobFile, JobFileError, JobSection, ModelSection, VisitorsSection};
+pub use messages::{
+    Backend, ClientMessage, Device, ErrorCode, Hello, JobCard, PROTOCOL_MAX, PROTOCOL_MIN, ProgramFacts, Refusal,
+    ServerMessage, Verdict, WaitReason, Welcome,
+};
+pub use recipe::{Optimizer, OuterStep, Recipe, Schedule};
+pub use statement::{SignedStatement, Statement, StatementError};
+pub use task::{Evaluation, Lease, Split, Task, TaskKind, UpdateEncoding};
+
+/// Milliseconds: since the Unix epoch where a field is named `at`, a span where it ends in
+/// `_millis`. The wire only ever carries spans.
+pub type Millis = u64;

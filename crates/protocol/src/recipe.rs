@@ -1,0 +1,159 @@
+//! How a job is trained: the recipe that travels with its program.
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+/// Everything about training that is not the program. All of it is part of the task's identity:
+/// the same program, recipe, base, blocks, seed and steps give the same update.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Optimizer inside a task; its state starts fresh in every task.
+    pub optimizer: Optimizer,
+    /// Peak learning rate of the inner optimizer.
+    pub lr: f32,
+    /// How the learning rate falls over the job's budget, counted in global samples.
+    pub schedule: Schedule,
+    /// First steps of a task over which the learning rate rises linearly.
+    pub ramp_steps: u32,
+    /// Global gradient norm above which a step's gradient is scaled down.
+    pub clip_norm: f32,
+    /// Optimizer steps in a task, 4 to 16: long enough that a visit is mostly computing, short
+    /// enough that a visitor of one minute finishes several.
+    pub steps: u32,
+    /// Samples in one optimizer step.
+    pub batch: u32,
+    /// Samples after which the job is done.
+    pub budget_samples: u64,
+    /// End early once accuracy on `valid` reaches this; `None` spends the whole budget.
+    pub target_accuracy: Option<f32>,
+    /// How a buffer of updates moves the global parameters.
+    pub outer: OuterStep,
+    /// How updates are encoded on the wire.
+    pub update: crate::UpdateEncoding,
+}
+
+/// The optimizer inside a task.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Optimizer {
+    /// AdamW (Loshchilov and Hutter, arXiv 1711.05101); decay applies to matrices only.
+    Adamw {
+        /// Decay of the first moment.
+        beta1: f32,
+        /// Decay of the second moment.
+        beta2: f32,
+        /// Added to the root of the second moment.
+        eps: f32,
+        /// Decoupled weight decay, scaled by the learning rate.
+        weight_decay: f32,
+    },
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self::Adamw { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 }
+    }
+}
+
+/// How the learning rate changes with global samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Schedule {
+    /// The peak, always.
+    Constant,
+    /// Straight down to a tenth of the peak at the end of the budget.
+    Linear,
+    /// Half a cosine down to a tenth of the peak at the end of the budget.
+    Cosine,
+}
+
+/// The outer step: `m <- momentum m + d; theta <- theta - lr (d + momentum m)` (Nesterov, as in
+/// DiLoCo, arXiv 2311.08105).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OuterStep {
+    /// Outer learning rate.
+    pub lr: f32,
+    /// Outer momentum; only barrier rounds use it, staleness makes it diverge.
+    pub momentum: f32,
+}
+
+impl Default for OuterStep {
+    fn default() -> Self {
+        Self { lr: 0.7, momentum: 0.6 }
+    }
+}
+
+impl Recipe {
+    /// Samples that one task trains on: `steps x batch`.
+    pub fn task_samples(&self) -> u64 {
+        u64::from(self.steps) * u64::from(self.batch)
+    }
+
+    /// The learning rate when `samples` of the budget have been merged.
+    pub fn lr_at(&self, samples: u64) -> f32 {
+        const FLOOR: f64 = 0.1;
+        let done = (samples as f64 / self.budget_samples.max(1) as f64).min(1.0);
+        let share = match self.schedule {
+            Schedule::Constant => 1.0,
+            Schedule::Linear => 1.0 - (1.0 - FLOOR) * done,
+            Schedule::Cosine => FLOOR + (1.0 - FLOOR) * 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+        };
+        (f64::from(self.lr) * share) as f32
+    }
+
+    /// The first thing that is wrong with this recipe, as (field, what was expected).
+    pub fn problem(&self) -> Option<(&'static str, String)> {
+        let Self {
+            optimizer,
+            lr,
+            schedule: _,
+            ramp_steps,
+            clip_norm,
+            steps,
+            batch,
+            budget_samples,
+            target_accuracy,
+            outer,
+            update: _,
+        } = self;
+        let Optimizer::Adamw { beta1, beta2, eps, weight_decay } = optimizer;
+        let positive = |x: f32| x.is_finite() && x > 0.0;
+        let unit = |x: f32| (0.0..1.0).contains(&x);
+        if !positive(*lr) || *lr > 10.0 {
+            return Some(("lr", format!("a number above 0 and at most 10, got {lr}")));
+        }
+        if !(limits::TASK_STEPS_MIN..=limits::TASK_STEPS_MAX).contains(steps) {
+            return Some(("steps", format!("{} to {}, got {steps}", limits::TASK_STEPS_MIN, limits::TASK_STEPS_MAX)));
+        }
+        if *batch == 0 || *batch > limits::BATCH_MAX {
+            return Some(("batch", format!("1 to {}, got {batch}", limits::BATCH_MAX)));
+        }
+        if *ramp_steps > *steps {
+            return Some(("ramp_steps", format!("at most steps = {steps}, got {ramp_steps}")));
+        }
+        if !positive(*clip_norm) {
+            return Some(("clip_norm", format!("a number above 0, got {clip_norm}")));
+        }
+        if *budget_samples < self.task_samples() {
+            return Some((
+                "budget_samples",
+                format!("at least one task, steps x batch = {}, got {budget_samples}", self.task_samples()),
+            ));
+        }
+        if target_accuracy.is_some_and(|a| !(a > 0.0 && a <= 1.0)) {
+            return Some(("target_accuracy", "above 0 and at most 1".to_owned()));
+        }
+        if !unit(*beta1) || !unit(*beta2) || !positive(*eps) || !(0.0..=1.0).contains(weight_decay) {
+            return Some(("optimizer", "beta1 and beta2 in [0, 1), eps above 0, weight_decay in [0, 1]".to_owned()));
+        }
+        if !positive(outer.lr) || outer.lr > 2.0 || !unit(outer.momentum) {
+            return Some(("outer", "lr above 0 and at most 2, momentum in [0, 1)".to_owned()));
+        }
+        None
+    }
+}

@@ -1,0 +1,101 @@
+//! Tasks: pure functions of (program, recipe, base version, blocks, seed, steps).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BlobId, Millis, Recipe, TaskId, Version};
+
+/// A part of the owner's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// What tasks train on; its blocks are public blobs.
+    Train,
+    /// What gates targets and rollback; its blocks are public blobs.
+    Valid,
+    /// What is only reported; never served, evaluated by the embedded worker alone.
+    Test,
+}
+
+/// How an update (base minus local) is encoded; formats in `potluck-update`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum UpdateEncoding {
+    /// 4 bits a parameter: a sign and seven powers of two, one f32 scale per 4,096.
+    #[default]
+    E3m0,
+    /// 8 bits a parameter, one f32 scale per 4,096.
+    Int8,
+}
+
+/// What a worker is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TaskKind {
+    /// Train from the base version and hand in an update.
+    Train,
+    /// Compute loss and metrics of the base version over the blocks of a split.
+    Evaluate {
+        /// The split that the blocks belong to.
+        split: Split,
+    },
+}
+
+/// A unit of work. Two workers that are given the same task compute the same result.
+///
+/// A train task draws its samples so: the samples of `blocks`, concatenated in this order, are
+/// shuffled by `seed` (`potluck_graph::shuffle`) and cut into `steps` batches of `batch`, starting
+/// again from the front where they run out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// The task's number in its job.
+    pub id: TaskId,
+    /// Train or evaluate.
+    pub kind: TaskKind,
+    /// The program, a JSON blob.
+    pub program: BlobId,
+    /// Version of the parameters to start from.
+    pub base_version: Version,
+    /// Those parameters: little-endian f32 in the program's parameter order.
+    pub base: BlobId,
+    /// The data blocks, in order.
+    pub blocks: Vec<BlobId>,
+    /// Seed of the shuffle (and of dropout, once programs have it).
+    pub seed: u64,
+    /// Optimizer steps; 0 for an evaluation.
+    pub steps: u32,
+    /// Samples in a step, or in one pass of an evaluation.
+    pub batch: u32,
+    /// Learning rate at the first step after the ramp.
+    pub lr_start: f32,
+    /// Learning rate at the last step.
+    pub lr_end: f32,
+    /// Recipe of the job when the task was made.
+    pub recipe: Recipe,
+}
+
+/// A task that was given to one volunteer, with spans that are left rather than times of day.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lease {
+    /// The work.
+    pub task: Task,
+    /// After this the blocks may be given to somebody else.
+    pub deadline_millis: Millis,
+    /// After this the result is refused.
+    pub expiry_millis: Millis,
+}
+
+/// Loss and metrics of one version over one split.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// Mean loss a sample, in the loss's own unit (nats for cross-entropy).
+    pub loss: f32,
+    /// Share of samples (for text: of positions) that were predicted right, 0 to 1.
+    pub accuracy: f32,
+    /// Samples that were evaluated.
+    pub samples: u64,
+}

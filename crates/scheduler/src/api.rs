@@ -1,0 +1,306 @@
+//! The vocabulary of the core: what comes in, what becomes true, what is to be done.
+
+use potluck_protocol::{
+    BlobId, Device, Evaluation, JobName, Millis, OuterStep, ProgramFacts, Recipe, ServerMessage, SignedStatement,
+    Split, Statement, TaskId, TaskKind, Version, VolunteerKey,
+};
+use serde::{Deserialize, Serialize};
+
+/// One open connection; lost on restart, never in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// A block of a split in an epoch. For `valid` and `test` the epoch is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BlockRef {
+    /// How many times the whole split was handed out before.
+    pub epoch: u32,
+    /// Index of the block in its split.
+    pub index: u32,
+}
+
+/// The blocks of the owner's data: id and samples of each, in ingest order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    /// Blocks of `train`.
+    pub train: Vec<(BlobId, u32)>,
+    /// Blocks of `valid`.
+    pub valid: Vec<(BlobId, u32)>,
+    /// Blocks of `test`; never served.
+    pub test: Vec<(BlobId, u32)>,
+}
+
+/// Something that became true, once and for all. The log is a sequence of these and everything
+/// durable is a fold over it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Fact {
+    /// The first fact of every log.
+    JobCreated {
+        /// Wall clock.
+        at: Millis,
+        /// Name in addresses.
+        job: JobName,
+        /// Seed of everything random in this job.
+        seed: u64,
+        /// The program, a JSON blob.
+        program: BlobId,
+        /// What the program costs.
+        facts: ProgramFacts,
+        /// How to train.
+        recipe: Recipe,
+        /// What to train on.
+        dataset: Dataset,
+        /// Parameters of version 0.
+        base: BlobId,
+    },
+    /// A task was given to a volunteer. Durable before the lease is sent.
+    TaskLeased {
+        /// Wall clock.
+        at: Millis,
+        /// The task.
+        task: TaskId,
+        /// Train or evaluate.
+        kind: TaskKind,
+        /// To whom.
+        volunteer: VolunteerKey,
+        /// Blocks, in order.
+        blocks: Vec<BlockRef>,
+        /// Parameters to start from.
+        base_version: Version,
+        /// Shuffle seed.
+        seed: u64,
+        /// Optimizer steps; 0 for an evaluation.
+        steps: u32,
+        /// Samples a step.
+        batch: u32,
+        /// Learning rate at the start.
+        lr_start: f32,
+        /// Learning rate at the end.
+        lr_end: f32,
+        /// After this the blocks may be leased again.
+        deadline_at: Millis,
+        /// After this the result is refused.
+        expiry_at: Millis,
+    },
+    /// A lease ended without a result by its deadline, or was given back; its blocks are free.
+    TaskLapsed {
+        /// Wall clock.
+        at: Millis,
+        /// The task.
+        task: TaskId,
+        /// True where the volunteer gave it back or left; then no late result counts.
+        released: bool,
+    },
+    /// A training result passed its checks and waits for a commit.
+    ResultAccepted {
+        /// Wall clock.
+        at: Millis,
+        /// The task.
+        task: TaskId,
+        /// Steps done.
+        steps: u32,
+        /// Samples credited: steps x batch.
+        samples: u64,
+        /// The encoded update.
+        update: BlobId,
+        /// L2 norm of the decoded update.
+        norm: f32,
+        /// Training loss as reported.
+        train_loss: f32,
+        /// The volunteer's signed words.
+        signed: SignedStatement,
+        /// True where the blocks were already merged by somebody else: credited, not merged.
+        late: bool,
+    },
+    /// A version was made.
+    Committed {
+        /// Wall clock.
+        at: Millis,
+        /// The new version.
+        version: Version,
+        /// Its parameters.
+        base: BlobId,
+        /// Outer momentum after it; `None` where the recipe has none.
+        momentum: Option<BlobId>,
+        /// What went into it, in merge order.
+        parts: Vec<Contribution>,
+    },
+    /// A version was evaluated.
+    Evaluated {
+        /// Wall clock.
+        at: Millis,
+        /// The evaluation task.
+        task: TaskId,
+        /// Which version.
+        version: Version,
+        /// Over which split.
+        split: Split,
+        /// What came out.
+        evaluation: Evaluation,
+    },
+    /// The owner paused the job.
+    Paused {
+        /// Wall clock.
+        at: Millis,
+    },
+    /// The owner resumed the job.
+    Resumed {
+        /// Wall clock.
+        at: Millis,
+    },
+    /// Budget spent, target reached or stopped by the owner; `version` is the result.
+    Finished {
+        /// Wall clock.
+        at: Millis,
+        /// The final version.
+        version: Version,
+    },
+}
+
+/// One update inside a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contribution {
+    /// Whose task.
+    pub task: TaskId,
+    /// Its share of the merged update; the shares of a commit add up to 1.
+    pub weight: f32,
+}
+
+/// What the core reacts to.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Input {
+    /// The process started (again); also the very first input of a job.
+    Started,
+    /// A volunteer said hello and was authenticated as far as a hello can.
+    Joined {
+        /// Its connection.
+        session: SessionId,
+        /// Its key.
+        volunteer: VolunteerKey,
+        /// True for the coordinator's own worker.
+        trusted: bool,
+    },
+    /// Its device was measured.
+    Measured {
+        /// Its connection.
+        session: SessionId,
+        /// The device.
+        device: Device,
+    },
+    /// It wants work.
+    Asked {
+        /// Its connection.
+        session: SessionId,
+    },
+    /// It gives leases back undone.
+    Released {
+        /// Its connection.
+        session: SessionId,
+        /// Which.
+        tasks: Vec<TaskId>,
+    },
+    /// The connection closed.
+    Left {
+        /// Which.
+        session: SessionId,
+    },
+    /// A result whose signature was verified and whose update was decoded.
+    Result {
+        /// Its connection.
+        session: SessionId,
+        /// What was said.
+        statement: Statement,
+        /// As it was signed.
+        signed: SignedStatement,
+        /// What the update's bytes turned out to be; `None` for an evaluation, or where the bytes
+        /// named by the statement were never uploaded.
+        update: Option<UpdateFacts>,
+    },
+    /// A merge that was asked for by [`Effect::Merge`] is done and its blobs are durable.
+    Merged {
+        /// The version it makes.
+        version: Version,
+        /// Its parameters.
+        base: BlobId,
+        /// Its momentum.
+        momentum: Option<BlobId>,
+        /// As asked.
+        parts: Vec<Contribution>,
+    },
+    /// Time passed; sent about four times a second.
+    Tick,
+    /// The owner's word.
+    Control(Control),
+}
+
+/// What was found in an uploaded update.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct UpdateFacts {
+    /// Its id.
+    pub id: BlobId,
+    /// L2 norm of the decoded values.
+    pub norm: f32,
+    /// False where a value is NaN or infinite.
+    pub finite: bool,
+    /// False where the bytes are not the recipe's encoding of the right length.
+    pub well_formed: bool,
+}
+
+/// The owner's controls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Control {
+    /// Lease no more; results that are out still count.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Merge what is there and finish.
+    Stop,
+}
+
+/// What the shell has to do once the facts beside it are durable.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Send to one connection.
+    Send {
+        /// Which.
+        session: SessionId,
+        /// What.
+        message: ServerMessage,
+    },
+    /// Send to every connection.
+    Broadcast {
+        /// What.
+        message: ServerMessage,
+    },
+    /// Merge these updates into a new version, store its blobs, answer with [`Input::Merged`].
+    /// At most one is outstanding; asked for again after a restart.
+    Merge {
+        /// The version to make.
+        version: Version,
+        /// Parameters to start from.
+        base: BlobId,
+        /// Momentum to start from.
+        momentum: Option<BlobId>,
+        /// Updates in merge order.
+        parts: Vec<MergePart>,
+        /// The outer step.
+        outer: OuterStep,
+    },
+}
+
+/// One update to merge.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MergePart {
+    /// Whose task, and its share.
+    pub contribution: Contribution,
+    /// The encoded update.
+    pub update: BlobId,
+}
