@@ -1,1 +1,19 @@
-//! Empty.
+//! Turns a program into a [`Plan`] once, and runs the plan on WebGPU or on the processor. Both
+//! executors take the same plan; the processor's is the oracle for every kernel.
+//!
+//! It must not know where programs, data or weights come from, nor what becomes of the result: no
+//! network, no storage, no clock.
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod cpu;
+mod error;
+mod gpu;
+mod kernel;
+mod plan;
+mod trainer;
+
+pub use error::EngineError;
+pub use kernel::{Epilogue, Form, Kernel};
+pub use plan::{Dispatch, Place, Plan, memory_bytes};
+pub use trainer::{BatchEvaluation, Choice, Engine, Trainer};

@@ -93,3 +93,127 @@ pub const LEASE_MILLIS_MAX: u64 = 300_000;
 
 /// Peer-controlled text in a hello (adapter, browser): enough for any user agent.
 pub const DEVICE_TEXT_BYTES_MAX: usize = 300;
+
+/// Columns of a CSV file besides the label: a sample of f32 must fit a block even alone,
+/// 512 KiB / 4 B less the label and the block's header.
+pub const FEATURES_MAX: usize = BLOCK_BYTES_MAX / 4 - 64;
+
+/// Classes of a classification job: as wide as the widest layer of a preset.
+pub const CLASSES_MAX: u32 = 65_536;
+
+/// Values that one ingest holds in memory. 128 Mi x 4 B = 512 MiB as a table, once more as
+/// blocks: 1 GiB, half the smallest host that we support.
+pub const INGEST_VALUES_MAX: usize = 128 << 20;
+
+/// Bytes of a CSV file: [`INGEST_VALUES_MAX`] values of 16 characters.
+pub const CSV_BYTES_MAX: u64 = 16 * INGEST_VALUES_MAX as u64;
+
+/// Blobs that a volunteer keeps in memory: two versions of the largest program that a tab accepts
+/// (2 x 100 MiB) and the blocks of two tasks (2 x 64 x 512 KiB = 64 MiB).
+pub const BLOB_CACHE_BYTES_MAX: usize = (2 * FIRST_DOWNLOAD_BYTES_MAX as usize) + 2 * TASK_BLOCKS_MAX * BLOCK_BYTES_MAX;
+
+/// Fetches that one volunteer has under way: browsers open six connections to a host, one is left
+/// for an upload and one for the page.
+pub const FETCHES_MAX: usize = 4;
+
+/// A ping goes to a silent socket this often: well below the 60 s after which proxies give up.
+pub const PING_MILLIS: u64 = 20_000;
+
+/// A socket from which nothing came for this long, three pings, is closed.
+pub const SILENCE_MILLIS_MAX: u64 = 3 * PING_MILLIS;
+
+/// A message that a socket does not take for this long closes it: a lease of 10 KB needs 4 kbit/s.
+pub const SEND_MILLIS_MAX: u64 = 20_000;
+
+/// Messages that one socket may send in a second, with twice as many at once; past it they are read
+/// later. A volunteer with tasks of half a second sends four.
+pub const SOCKET_MESSAGES_PER_SECOND_MAX: u32 = 20;
+
+/// Backends that a join challenge may report: [`crate::Backend`] has four.
+pub const CHALLENGES_MAX: usize = 4;
+
+/// Inputs that wait for a job's actor. A socket sends its next message after the one before was
+/// taken, so waiting costs the sender, not memory: 1,024 x 4 KiB = 4 MiB.
+pub const MAILBOX_MAX: usize = 1024;
+
+/// Inputs whose facts share one sync of the log: at 64 an embedded log takes 36,000 facts a second
+/// against 666 one by one.
+pub const GROUP_COMMIT_MAX: usize = 64;
+
+/// Facts read from the log at once when a job starts: 1,024 x 1 KB = 1 MB.
+pub const LOG_PAGE_FACTS: usize = 1024;
+
+/// Update bytes that are being received at once, each with its decoded values (8 x for four bits):
+/// 8 of the largest, 256 MiB, and 2 GiB decoded only two at a time.
+pub const UPLOADING_BYTES_MAX: usize = 256 << 20;
+
+/// Updates that are being decoded at once: 2 x 128 MiB of values.
+pub const DECODING_MAX: usize = 2;
+
+/// Different updates kept for one task until its result comes. One is honest; the others leave room
+/// for somebody who guesses task numbers, whose bytes drop out first.
+pub const UPLOADS_PER_TASK_MAX: usize = 4;
+
+/// An upload of which nothing came for this long is given up.
+pub const UPLOAD_STALL_MILLIS_MAX: u64 = 15_000;
+
+/// Public blobs that a coordinator keeps in memory, the least recently served dropped first: two
+/// versions of the largest program.
+pub const SERVED_BLOBS_BYTES_MAX: usize = 2 * BLOB_BYTES_MAX;
+
+/// Pages that follow one coordinator's events at once; each costs a task and a socket, about 30 KiB.
+pub const EVENT_STREAMS_MAX: usize = 1_000;
+
+/// Job events that one page gets in a second are at most 1,000 / this.
+pub const EVENT_MILLIS_MIN: u64 = 250;
+
+/// Rows of one page of a list: 500 x 300 B = 150 KB.
+pub const PAGE_ROWS_MAX: usize = 500;
+
+/// Body of a control request: one word in JSON.
+pub const CONTROL_BYTES_MAX: usize = 1 << 10;
+
+/// Connections of one coordinator, upgraded or not: the sockets of one full job, its pages and
+/// fetches.
+pub const HTTP_CONNECTIONS_MAX: usize = CONNECTIONS_MAX + 4_000;
+
+/// A request whose head has not come for this long is given up.
+pub const REQUEST_HEAD_MILLIS_MAX: u64 = 15_000;
+
+/// A request that is not an upload, a download or a stream is answered within this.
+pub const REQUEST_MILLIS_MAX: u64 = 30_000;
+
+/// A graceful stop waits this long for answers under way.
+pub const STOP_MILLIS_MAX: u64 = 5_000;
+
+/// Path of a built file below `/assets/`: three folders of short names and a hash.
+pub const ASSET_PATH_BYTES_MAX: usize = 200;
+
+/// Volunteers that a job's page lists one by one; the number of the others is shown.
+pub const CONNECTED_ROWS_MAX: usize = 200;
+
+/// Versions that may lie between the base of an update and the version it is merged into. The weight
+/// (1 + staleness)^(-1/2) has fallen to a third there; older updates are credited, not merged.
+pub const STALENESS_MAX: u64 = 8;
+
+/// How long a volunteer whose connection dropped keeps its leases: a reload takes one or two
+/// seconds, a first reconnect with back-off as much again.
+pub const ORPHAN_MILLIS: u64 = 5_000;
+
+/// Least wait of a round for the others once the first result is in: below it the jitter of a home
+/// network decides who is merged.
+pub const ROUND_GRACE_MILLIS_MIN: u64 = 1_000;
+
+/// Longest wait of a round for the others: a visitor should see progress every minute.
+pub const ROUND_GRACE_MILLIS_MAX: u64 = 60_000;
+
+/// Versions that wait for an evaluation before old ones are passed over. 16 x 128 MiB = 2 GiB of
+/// parameters are kept for them at the largest program.
+pub const EVALUATIONS_WAITING_MAX: usize = 16;
+
+/// Handed-in tasks that are remembered, so that the same result again gets the same answer.
+/// 64 Ki x 120 B = 8 MB; at 100 tasks a second that is the 10 minutes of the longest expiry.
+pub const CLOSED_TASKS_MAX: usize = 64 << 10;
+
+/// Refusals that are remembered for the same reason. 1,024 x 300 B = 300 KB.
+pub const REFUSALS_KEPT_MAX: usize = 1024;

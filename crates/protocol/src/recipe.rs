@@ -37,7 +37,7 @@ pub struct Recipe {
 /// The optimizer inside a task.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[non_exhaustive]
+// Exhaustive on purpose: what forgets a variant must not compile.
 pub enum Optimizer {
     /// AdamW (Loshchilov and Hutter, arXiv 1711.05101); decay applies to matrices only.
     Adamw {

@@ -76,6 +76,21 @@ pub struct Task {
     pub recipe: Recipe,
 }
 
+impl Task {
+    /// Learning rate of one step, counted from 0: up to `lr_start` over the recipe's ramp, then
+    /// straight to `lr_end` at the last step. Multiplications and divisions only, so that every
+    /// machine gets the same bits.
+    pub fn lr(&self, step: u32) -> f32 {
+        let (ramp, last) = (self.recipe.ramp_steps, self.steps.saturating_sub(1));
+        if step < ramp {
+            return self.lr_start * ((step + 1) as f32 / ramp as f32);
+        }
+        let span = last.saturating_sub(ramp).max(1);
+        let done = (step - ramp).min(span) as f32 / span as f32;
+        self.lr_start * (1.0 - done) + self.lr_end * done
+    }
+}
+
 /// A task that was given to one volunteer, with spans that are left rather than times of day.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,4 +113,59 @@ pub struct Evaluation {
     pub accuracy: f32,
     /// Samples that were evaluated.
     pub samples: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Optimizer, OuterStep, Schedule};
+
+    #[track_caller]
+    fn check(ramp_steps: u32, steps: u32, expected: &[f32]) {
+        let recipe = Recipe {
+            optimizer: Optimizer::default(),
+            lr: 1.0,
+            schedule: Schedule::Constant,
+            ramp_steps,
+            clip_norm: 1.0,
+            steps,
+            batch: 1,
+            budget_samples: 1000,
+            target_accuracy: None,
+            outer: OuterStep::default(),
+            update: UpdateEncoding::E3m0,
+        };
+        let id = BlobId([0; 32]);
+        let task = Task {
+            id: TaskId(1),
+            kind: TaskKind::Train,
+            program: id,
+            base_version: Version(0),
+            base: id,
+            blocks: vec![id],
+            seed: 0,
+            steps,
+            batch: 1,
+            lr_start: 8.0,
+            lr_end: 4.0,
+            recipe,
+        };
+        let got: Vec<f32> = (0..steps).map(|step| task.lr(step)).collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn rises_and_falls() {
+        check(4, 9, &[2.0, 4.0, 6.0, 8.0, 8.0, 7.0, 6.0, 5.0, 4.0]);
+    }
+
+    #[test]
+    fn falls_without_a_ramp() {
+        check(0, 5, &[8.0, 7.0, 6.0, 5.0, 4.0]);
+    }
+
+    #[test]
+    fn ends_with_the_ramp_where_it_is_all() {
+        check(4, 4, &[2.0, 4.0, 6.0, 8.0]);
+    }
 }

@@ -85,13 +85,15 @@ pub enum Fact {
         /// After this the result is refused.
         expiry_at: Millis,
     },
-    /// A lease ended without a result by its deadline, or was given back; its blocks are free.
+    /// A lease ended without a result that counts; its blocks are free. A lease may lapse first and
+    /// be released later.
     TaskLapsed {
         /// Wall clock.
         at: Millis,
         /// The task.
         task: TaskId,
-        /// True where the volunteer gave it back or left; then no late result counts.
+        /// False where the deadline passed or the volunteer vanished: a result before the expiry may
+        /// still count. True where it was given back or its result was refused: none will.
         released: bool,
     },
     /// A training result passed its checks and waits for a commit.
@@ -112,7 +114,8 @@ pub enum Fact {
         train_loss: f32,
         /// The volunteer's signed words.
         signed: SignedStatement,
-        /// True where the blocks were already merged by somebody else: credited, not merged.
+        /// True where it is credited but not merged: somebody else was faster with one of its blocks,
+        /// its base is too old, or the job's last version is already made.
         late: bool,
     },
     /// A version was made.
@@ -148,6 +151,12 @@ pub enum Fact {
     },
     /// The owner resumed the job.
     Resumed {
+        /// Wall clock.
+        at: Millis,
+    },
+    /// The owner stopped the job: no more training is leased, what is there is merged and evaluated,
+    /// then it finishes. Durable before that, so that no restart undoes an answered stop.
+    Stopped {
         /// Wall clock.
         at: Millis,
     },
@@ -204,7 +213,12 @@ pub enum Input {
         /// Which.
         tasks: Vec<TaskId>,
     },
-    /// The connection closed.
+    /// It said that it is about to close: gives back what it holds. [`Input::Left`] follows.
+    Bye {
+        /// Its connection.
+        session: SessionId,
+    },
+    /// The connection closed. Its leases are kept for a moment, in case it was the network.
     Left {
         /// Which.
         session: SessionId,
@@ -281,7 +295,8 @@ pub enum Effect {
         message: ServerMessage,
     },
     /// Merge these updates into a new version, store its blobs, answer with [`Input::Merged`].
-    /// At most one is outstanding; asked for again after a restart.
+    /// At most one is outstanding; asked for again after a restart. It cannot be refused: the shell
+    /// tries until it is done, or stops.
     Merge {
         /// The version to make.
         version: Version,

@@ -1,1 +1,28 @@
-//! Empty.
+//! One volunteer of a job.
+//!
+//! [`Session`] decides: a state machine without clock and I/O. [`TaskRunner`] computes, over
+//! `potluck-engine`. [`Compute`] chooses the device and survives its loss. Shells join them: the
+//! native one here (feature `native`, the default) and the browser's in `potluck-browser`.
+//!
+//! This crate must not know pages, storage or people; without `native` it must not know an
+//! operating system either.
+
+mod address;
+mod cache;
+mod challenge;
+mod compute;
+mod pace;
+mod report;
+mod runner;
+mod session;
+mod work;
+
+pub use address::{Address, AddressError, HttpRefusal, REQUEST_MILLIS_MAX, VOLUNTEER_HEADER};
+pub use cache::Blob;
+pub use compute::Compute;
+pub use pace::{Pace, Share, StopFlag};
+pub use potluck_engine::Choice;
+pub use report::{LocalCode, VolunteerEvent, WaitingFor, WorkKind};
+pub use runner::{Progress, RunError, TaskRunner};
+pub use session::{Action, Config, Event, LinkId, Session, TimerId};
+pub use work::{Challenge, Outcome, Run};

@@ -1,0 +1,183 @@
+//! The coordinator's folder: one process at a time, and the owner's token.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+/// Why a folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// Another process has it.
+    #[error("{folder} is in use by another coordinator: stop that one, or give this one another folder")]
+    InUse {
+        /// The folder.
+        folder: String,
+    },
+    /// It cannot be made or written.
+    #[error("{path} cannot be written ({reason}): make it writable for this user, or choose another folder")]
+    NotWritable {
+        /// What could not be written.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The disk is full.
+    #[error("the disk with {path} is full: free some space and start again")]
+    DiskFull {
+        /// What could not be written.
+        path: String,
+    },
+    /// The token's file holds something else.
+    #[error("{path} is not an owner token of 64 hexadecimal digits: delete it, and the next start makes a new one")]
+    BadToken {
+        /// The token's file.
+        path: String,
+    },
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    NoRandomness(String),
+}
+
+/// A folder that this process holds until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    // Held for its lock, which ends with the process however that ends.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder where it is missing and takes its lock.
+    pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
+        fs::create_dir_all(path).map_err(|e| explain(path, &e))?;
+        let lock_path = path.join("lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = lock.map_err(|e| explain(&lock_path, &e))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(FolderError::InUse { folder: path.display().to_string() }),
+            Err(TryLockError::Error(e)) => Err(explain(&lock_path, &e)),
+        }
+    }
+
+    /// A path inside.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The owner's token, made at the first start.
+    pub(crate) fn owner_token(&self) -> Result<OwnerToken, FolderError> {
+        let path = self.join(OwnerToken::FILE);
+        let mut text = String::new();
+        match File::open(&path) {
+            Ok(file) => {
+                // A token is short; a file that is not one is not read to its end.
+                file.take(1024).read_to_string(&mut text).map_err(|e| explain(&path, &e))?;
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => text = make_token(&path)?,
+            Err(e) => return Err(explain(&path, &e)),
+        }
+        let bad = || FolderError::BadToken { path: path.display().to_string() };
+        OwnerToken::parse(text.trim()).ok_or_else(bad)
+    }
+}
+
+/// What every control needs to know. Kept as a hash, so that it cannot be shown by mistake.
+#[derive(Clone)]
+pub(crate) struct OwnerToken([u8; 32]);
+
+impl OwnerToken {
+    /// Its file's name in the folder.
+    pub(crate) const FILE: &'static str = "owner-token";
+
+    fn parse(text: &str) -> Option<Self> {
+        let good = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        good.then(|| Self(Sha256::digest(text).into()))
+    }
+
+    /// True where `given` is the token. The time it takes depends on neither: hashes of both are
+    /// compared, all of them.
+    pub(crate) fn is(&self, given: &str) -> bool {
+        let given: [u8; 32] = Sha256::digest(given).into();
+        self.0.iter().zip(given).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+    }
+}
+
+fn make_token(path: &Path) -> Result<String, FolderError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|e| FolderError::NoRandomness(e.to_string()))?;
+    let text = hex::encode(bytes);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(path).and_then(|mut file| {
+        writeln!(file, "{text}")?;
+        file.sync_all()
+    });
+    written.map_err(|e| explain(path, &e))?;
+    Ok(text)
+}
+
+fn explain(path: &Path, error: &io::Error) -> FolderError {
+    let path = path.display().to_string();
+    match error.kind() {
+        io::ErrorKind::StorageFull => FolderError::DiskFull { path },
+        _ => FolderError::NotWritable { path, reason: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_used_by_one_at_a_time() {
+        let root = tempfile::tempdir().expect("a folder");
+        let path = root.path().join("a/b");
+        let first = Folder::open(&path).expect("made");
+        let error = Folder::open(&path).expect_err("in use");
+        assert!(error.to_string().contains("in use by another coordinator: stop that one"), "{error}");
+        drop(first);
+        Folder::open(&path).expect("free again");
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_named() {
+        let root = tempfile::tempdir().expect("a folder");
+        let path = root.path().join("taken");
+        fs::write(&path, "").expect("written");
+        let error = Folder::open(&path).expect_err("not a folder").to_string();
+        assert!(error.contains("taken cannot be written") && error.contains("choose another folder"), "{error}");
+    }
+
+    #[test]
+    fn the_token_is_kept_private_and_stays_the_same() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = Folder::open(root.path()).expect("opened");
+        let token = folder.owner_token().expect("made");
+        let text = fs::read_to_string(folder.join("owner-token")).expect("written");
+        assert!(token.is(text.trim()) && !token.is("") && !token.is(&text));
+        assert!(folder.owner_token().expect("read").is(text.trim()));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(folder.join("owner-token")).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_damaged_token_is_named() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = Folder::open(root.path()).expect("opened");
+        fs::write(folder.join("owner-token"), "short\n").expect("written");
+        let error = folder.owner_token().err().expect("refused").to_string();
+        assert!(error.contains("delete it, and the next start makes a new one"), "{error}");
+    }
+}

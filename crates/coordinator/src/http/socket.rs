@@ -1,0 +1,352 @@
+//! The WebSocket of a volunteer: `hello`, then messages both ways, each bounded in size, number
+//! and time. It authenticates and validates; what a message means is the actor's matter.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{
+        Path, State, WebSocketUpgrade,
+        ws::{CloseFrame, Message, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
+    },
+    response::Response,
+};
+use potluck_protocol::{
+    ClientMessage, Device, ErrorCode, Hello, PROTOCOL_MAX, PROTOCOL_MIN, Refusal, ServerMessage, limits,
+};
+use potluck_scheduler::{Input, SessionId};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
+};
+
+use crate::{
+    http::problem::Problem,
+    job::{Job, Newcomer, verify},
+    shared::Shared,
+};
+
+/// Read at once; a message may be larger and is put together from such pieces.
+const READ_BUFFER_BYTES: usize = 4 << 10;
+
+/// `GET jobs/{job}/connect`
+pub(super) async fn connect(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let job = Arc::clone(shared.job(&name)?);
+    let upgrade = upgrade.map_err(|e| Problem::new(ErrorCode::BadRequest, e.body_text()))?;
+    let full = || Problem::new(ErrorCode::Full, "this job has as many volunteers connected as it may; try again later");
+    let permit = job.connection().ok_or_else(full)?;
+    let upgrade = upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * limits::MESSAGE_BYTES_MAX)
+        // One more than we take, so that a message that is only just too large is answered; the
+        // library refuses what is larger still before it allocates.
+        .max_frame_size(2 * limits::MESSAGE_BYTES_MAX)
+        .max_message_size(2 * limits::MESSAGE_BYTES_MAX);
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        let closing = shared.closing();
+        let line = Line { socket, closing, bad_messages: 0 };
+        Visit { shared, job, line }.run().await;
+        drop(permit);
+    }))
+}
+
+/// Why a conversation ends. Every end but a lost connection is said to the peer.
+enum End {
+    /// The peer is gone, or cannot be reached.
+    Lost,
+    /// The peer said goodbye or was answered for the last time.
+    Done,
+    /// The peer broke the rules.
+    Refused(&'static str),
+    /// A message was larger than a frame may be.
+    TooLarge,
+    /// The coordinator stops, or the job's actor has.
+    Closing,
+}
+
+/// The socket itself.
+struct Line {
+    socket: WebSocket,
+    closing: watch::Receiver<bool>,
+    bad_messages: u32,
+}
+
+impl Line {
+    async fn send(&mut self, message: &ServerMessage) -> Result<(), End> {
+        let text = serde_json::to_string(message).map_err(|_| End::Closing)?;
+        self.send_raw(Message::text(text)).await
+    }
+
+    async fn send_raw(&mut self, message: Message) -> Result<(), End> {
+        let sent = timeout(Duration::from_millis(limits::SEND_MILLIS_MAX), self.socket.send(message)).await;
+        sent.map_err(|_| End::Lost)?.map_err(|_| End::Lost)
+    }
+
+    /// Answers a message that is wrong; too many of them end the conversation.
+    async fn refuse(&mut self, job: &Job, refusal: Refusal) -> Result<(), End> {
+        job.count_bad_message();
+        self.bad_messages += 1;
+        self.send(&ServerMessage::Error(refusal)).await?;
+        if self.bad_messages >= limits::BAD_MESSAGES_MAX {
+            return Err(End::Refused("too many malformed messages"));
+        }
+        Ok(())
+    }
+
+    async fn close(mut self, end: End) {
+        let (code, reason) = match end {
+            End::Lost => return,
+            End::Done => (close_code::NORMAL, ""),
+            End::Refused(reason) => (close_code::POLICY, reason),
+            End::TooLarge => (close_code::SIZE, "message too large"),
+            End::Closing => (close_code::AWAY, "the coordinator stops"),
+        };
+        if self.send_raw(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await.is_err() {
+            return;
+        }
+        // The peer's answer ends the connection; one that never comes does so too.
+        let answer = async { while let Some(Ok(_)) = self.socket.recv().await {} };
+        let _ = timeout(Duration::from_millis(limits::STOP_MILLIS_MAX), answer).await;
+    }
+}
+
+/// What a received frame holds.
+enum Heard {
+    Message(Box<ClientMessage>),
+    Wrong(Refusal),
+    /// A ping, a pong: a sign of life.
+    Life,
+}
+
+/// Reads one frame.
+fn hear(frame: Option<Result<Message, axum::Error>>) -> Result<Heard, End> {
+    match frame {
+        None | Some(Ok(Message::Close(_))) => Err(End::Lost),
+        Some(Err(e)) if is_oversize(&e) => Err(End::TooLarge),
+        Some(Err(_)) => Err(End::Lost),
+        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(Heard::Life),
+        Some(Ok(Message::Binary(_))) => {
+            Ok(Heard::Wrong(refusal(ErrorCode::BadJson, "messages are JSON texts, not binary frames")))
+        }
+        Some(Ok(Message::Text(text))) => Ok(match message_from_text(&text) {
+            Ok(message) => Heard::Message(Box::new(message)),
+            Err(refusal) => Heard::Wrong(refusal),
+        }),
+    }
+}
+
+fn message_from_text(text: &str) -> Result<ClientMessage, Refusal> {
+    let max = limits::MESSAGE_BYTES_MAX;
+    if text.len() > max {
+        return Err(refusal(ErrorCode::TooLarge, format!("a message has at most {max} bytes, this one {}", text.len())));
+    }
+    serde_json::from_str(text).map_err(|e| {
+        let code = if e.is_data() { ErrorCode::UnknownMessage } else { ErrorCode::BadJson };
+        refusal(code, e.to_string())
+    })
+}
+
+/// The library's own limit was hit. Its error type is not part of axum's interface, its text is
+/// stable: "Space limit exceeded: Message too long: ...".
+fn is_oversize(error: &axum::Error) -> bool {
+    error.to_string().contains("too long")
+}
+
+fn refusal(code: ErrorCode, detail: impl Into<String>) -> Refusal {
+    // Details may quote the peer; what goes back has a bound.
+    Refusal { code, detail: detail.into().chars().take(limits::TEXT_FIELD_BYTES_MAX).collect() }
+}
+
+/// One volunteer's stay.
+struct Visit {
+    shared: Arc<Shared>,
+    job: Arc<Job>,
+    line: Line,
+}
+
+impl Visit {
+    async fn run(mut self) {
+        let end = match self.converse().await {
+            Ok(()) => End::Done,
+            Err(end) => end,
+        };
+        if matches!(end, End::TooLarge) {
+            self.job.count_bad_message();
+            let max = limits::MESSAGE_BYTES_MAX;
+            let refusal = refusal(ErrorCode::TooLarge, format!("a message has at most {max} bytes"));
+            let _ = self.line.send(&ServerMessage::Error(refusal)).await;
+        }
+        self.line.close(end).await;
+    }
+
+    async fn converse(&mut self) -> Result<(), End> {
+        let wait = Duration::from_millis(limits::HELLO_WAIT_MILLIS);
+        let hello = timeout(wait, self.hello()).await.map_err(|_| End::Refused("no hello came"))??;
+        let Hello { protocol_min, protocol_max, build: _, volunteer } = hello;
+        let Some(protocol) = negotiate(protocol_min, protocol_max) else {
+            return self.line.send(&reload(protocol_max)).await;
+        };
+        let (outbox, inbox) = mpsc::channel(limits::SOCKET_QUEUE_MAX);
+        let session = self.shared.new_session();
+        let newcomer = Newcomer { session, volunteer, protocol, trusted: false, outbox };
+        self.job.join(newcomer).await.map_err(|_| End::Closing)?;
+        let end = Talk { visit: self, session, volunteer, inbox }.run().await;
+        let _ = self.job.send(Input::Left { session }).await;
+        end
+    }
+
+    async fn hello(&mut self) -> Result<Hello, End> {
+        loop {
+            let frame = tokio::select! {
+                frame = self.line.socket.recv() => frame,
+                _ = self.line.closing.wait_for(|closing| *closing) => return Err(End::Closing),
+            };
+            let refusal = match hear(frame)? {
+                Heard::Message(message) => match *message {
+                    ClientMessage::Hello(hello) => return Ok(hello),
+                    _ => refusal(ErrorCode::OutOfOrder, "the first message is hello"),
+                },
+                Heard::Wrong(refusal) => refusal,
+                Heard::Life => continue,
+            };
+            self.line.refuse(&self.job, refusal).await?;
+        }
+    }
+}
+
+/// The newest version that both speak.
+fn negotiate(peer_min: u32, peer_max: u32) -> Option<u32> {
+    let newest = peer_max.min(PROTOCOL_MAX);
+    (newest >= peer_min.max(PROTOCOL_MIN)).then_some(newest)
+}
+
+fn reload(peer_max: u32) -> ServerMessage {
+    let reason = if peer_max < PROTOCOL_MIN {
+        "This page is older than the coordinator: load it again."
+    } else {
+        "This page is newer than the coordinator, which will be updated: try again later."
+    };
+    ServerMessage::Reload { protocol_min: PROTOCOL_MIN, protocol_max: PROTOCOL_MAX, reason: reason.to_owned() }
+}
+
+/// A visit after its welcome.
+struct Talk<'a> {
+    visit: &'a mut Visit,
+    session: SessionId,
+    volunteer: potluck_protocol::VolunteerKey,
+    inbox: mpsc::Receiver<Arc<ServerMessage>>,
+}
+
+impl Talk<'_> {
+    async fn run(mut self) -> Result<(), End> {
+        let period = Duration::from_millis(limits::PING_MILLIS);
+        let mut pings = interval_at(Instant::now() + period, period);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let silence = Duration::from_millis(limits::SILENCE_MILLIS_MAX);
+        let mut heard_at = Instant::now();
+        let mut allowance = Allowance::new();
+        loop {
+            let Line { socket, closing, .. } = &mut self.visit.line;
+            tokio::select! {
+                frame = allowance.read(socket) => {
+                    heard_at = Instant::now();
+                    match hear(frame)? {
+                        Heard::Message(message) => self.handle(*message).await?,
+                        Heard::Wrong(refusal) => self.refuse(refusal).await?,
+                        Heard::Life => {}
+                    }
+                }
+                // `None`: the actor ended, or dropped a peer that takes no messages.
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.visit.line.send(&message).await?,
+                    None => return Err(End::Closing),
+                },
+                _ = pings.tick() => {
+                    if heard_at.elapsed() >= silence {
+                        return Err(End::Lost);
+                    }
+                    self.visit.line.send_raw(Message::Ping(bytes::Bytes::new())).await?;
+                }
+                _ = closing.wait_for(|closing| *closing) => return Err(End::Closing),
+            }
+        }
+    }
+
+    async fn refuse(&mut self, refusal: Refusal) -> Result<(), End> {
+        self.visit.line.refuse(&self.visit.job, refusal).await
+    }
+
+    async fn handle(&mut self, message: ClientMessage) -> Result<(), End> {
+        let session = self.session;
+        let input = match message {
+            ClientMessage::Hello(_) => {
+                return self.refuse(refusal(ErrorCode::OutOfOrder, "hello was said already")).await;
+            }
+            ClientMessage::Device(device) => match check_device(&device) {
+                Ok(()) => Input::Measured { session, device },
+                Err(refusal) => return self.refuse(refusal).await,
+            },
+            ClientMessage::Ask => Input::Asked { session },
+            ClientMessage::Release { tasks } if tasks.len() > limits::LEASES_PER_VOLUNTEER_MAX => {
+                let max = limits::LEASES_PER_VOLUNTEER_MAX;
+                return self.refuse(refusal(ErrorCode::BadRequest, format!("at most {max} leases are held"))).await;
+            }
+            ClientMessage::Release { tasks } => Input::Released { session, tasks },
+            ClientMessage::Bye => return Err(End::Done),
+            ClientMessage::Result(signed) => {
+                let Visit { shared, job, .. } = &*self.visit;
+                match verify(shared, job, self.volunteer, signed).await {
+                    Ok((statement, signed, update)) => Input::Result { session, statement, signed, update },
+                    Err(refusal) => return self.refuse(refusal).await,
+                }
+            }
+        };
+        self.visit.job.send(input).await.map_err(|_| End::Closing)
+    }
+}
+
+/// What a peer says of its device is shown to people, so it is kept to a size.
+fn check_device(device: &Device) -> Result<(), Refusal> {
+    let Device { agent, adapter, backend: _, forced: _, challenge } = device;
+    let max = limits::DEVICE_TEXT_BYTES_MAX;
+    if agent.len() > max || adapter.len() > max {
+        return Err(refusal(ErrorCode::TooLarge, format!("agent and adapter have at most {max} bytes")));
+    }
+    let speeds_fit = challenge.len() <= limits::CHALLENGES_MAX
+        && challenge.iter().all(|(_, speed)| speed.is_finite() && *speed >= 0.0);
+    if !speeds_fit {
+        return Err(refusal(ErrorCode::BadRequest, "challenge holds one speed from 0 for each backend"));
+    }
+    Ok(())
+}
+
+/// How much a socket may say: a bucket of messages that fills with time. Past it the socket is
+/// read later, which slows down its sender and nobody else.
+struct Allowance {
+    messages: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    const RATE: f64 = limits::SOCKET_MESSAGES_PER_SECOND_MAX as f64;
+
+    fn new() -> Self {
+        Self { messages: 2.0 * Self::RATE, at: Instant::now() }
+    }
+
+    async fn read(&mut self, socket: &mut WebSocket) -> Option<Result<Message, axum::Error>> {
+        let now = Instant::now();
+        self.messages = (self.messages + (now - self.at).as_secs_f64() * Self::RATE).min(2.0 * Self::RATE);
+        self.at = now;
+        if self.messages < 1.0 {
+            tokio::time::sleep(Duration::from_secs_f64((1.0 - self.messages) / Self::RATE)).await;
+        }
+        let frame = socket.recv().await;
+        self.messages -= 1.0;
+        frame
+    }
+}

@@ -1,0 +1,132 @@
+//! `PUT jobs/{job}/tasks/{task}/update`: the encoded update of a task, before its result.
+//!
+//! Checked in this order: job, lease, length, bytes. Nothing is allocated before the length is
+//! known to fit, and nothing reaches the disk before the bytes decode to finite numbers.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+};
+use bytes::Bytes;
+use futures::StreamExt;
+use potluck_protocol::{BlobId, ErrorCode, TaskId, VolunteerKey, limits};
+use potluck_scheduler::UpdateFacts;
+
+use crate::{http::problem::Problem, job::Job, shared::Shared, views::LeaseView};
+
+/// Answers 204 once the update is durable; the same bytes again get the same answer.
+pub(super) async fn update(
+    State(shared): State<Arc<Shared>>,
+    Path((name, task)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let job = shared.job(&name)?;
+    let lease = lease(&shared, job, &task, &headers).await?;
+    let expected = job.update_bytes();
+    check_length(&headers, expected)?;
+    // Held until the bytes are stored: what is received at once has a bound.
+    let _permit = shared.upload_permit(expected).await?;
+    // Past its expiry an upload is of no use, however slowly it still comes.
+    let left = lease.expiry_at.saturating_sub(shared.now()).max(limits::LEASE_MILLIS_MIN);
+    let received = tokio::time::timeout(Duration::from_millis(left), receive(body, expected)).await;
+    let bytes = received.map_err(|_| expired())??;
+    let id = BlobId::of(&bytes);
+    if lease.accepted == Some(id) || job.uploads().find(lease.task, id).is_some() {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    if lease.accepted.is_some() {
+        let detail = "another update was accepted for this task already";
+        return Err(Problem::new(ErrorCode::ResultMismatch, detail));
+    }
+    let facts = decode(&shared, job, id, bytes.clone()).await?;
+    shared.store_update(bytes).await?;
+    job.keep_upload(lease.task, facts);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The lease of this task, if the sender holds it.
+async fn lease(shared: &Shared, job: &Job, task: &str, headers: &HeaderMap) -> Result<LeaseView, Problem> {
+    let bad = |detail: &str| Problem::new(ErrorCode::BadRequest, detail);
+    let unknown = || Problem::new(ErrorCode::UnknownTask, "no such task is leased");
+    let task = TaskId(task.parse().map_err(|_| unknown())?);
+    let sender = headers.get(potluck_volunteer::VOLUNTEER_HEADER).and_then(|value| value.to_str().ok());
+    let sender: VolunteerKey = sender
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| bad("the header x-potluck-volunteer has to hold the volunteer's key, 64 hexadecimal digits"))?;
+    let lease = job.lease(task).await?.ok_or_else(unknown)?;
+    if lease.volunteer != sender {
+        return Err(Problem::new(ErrorCode::NotYourTask, "this task is leased to somebody else"));
+    }
+    if !lease.trains {
+        return Err(Problem::new(ErrorCode::ResultMismatch, "an evaluation has no update"));
+    }
+    if lease.accepted.is_none() && shared.now() > lease.expiry_at {
+        return Err(expired());
+    }
+    Ok(lease)
+}
+
+/// Refuses by the announced length, where there is one.
+fn check_length(headers: &HeaderMap, expected: usize) -> Result<(), Problem> {
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(()) };
+    match length.to_str().ok().and_then(|text| text.parse::<u64>().ok()) {
+        Some(length) if length > expected as u64 => Err(too_large(expected)),
+        Some(length) if length < expected as u64 => Err(malformed(format!("{length} bytes"), expected)),
+        Some(_) => Ok(()),
+        None => Err(Problem::new(ErrorCode::BadRequest, "Content-Length is not a number")),
+    }
+}
+
+/// The body, which is read no further than one chunk past `expected` bytes.
+async fn receive(body: Body, expected: usize) -> Result<Bytes, Problem> {
+    let stall = Duration::from_millis(limits::UPLOAD_STALL_MILLIS_MAX);
+    let mut chunks = body.into_data_stream();
+    let mut bytes = Vec::with_capacity(expected);
+    loop {
+        let next = tokio::time::timeout(stall, chunks.next()).await;
+        let next = next.map_err(|_| Problem {
+            status: StatusCode::REQUEST_TIMEOUT,
+            code: ErrorCode::BadRequest,
+            detail: format!("nothing of the update came for {} s", stall.as_secs()),
+        })?;
+        let Some(chunk) = next else { break };
+        let chunk = chunk.map_err(|_| Problem::new(ErrorCode::BadRequest, "the update broke off"))?;
+        if bytes.len() + chunk.len() > expected {
+            return Err(too_large(expected));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    if bytes.len() < expected {
+        return Err(malformed(format!("{} bytes", bytes.len()), expected));
+    }
+    Ok(bytes.into())
+}
+
+async fn decode(shared: &Shared, job: &Job, id: BlobId, bytes: Bytes) -> Result<UpdateFacts, Problem> {
+    let length = bytes.len();
+    let facts = shared.update_facts(job, id, bytes).await?;
+    if !facts.well_formed {
+        return Err(malformed("bytes of another kind".to_owned(), length));
+    }
+    if !facts.finite {
+        return Err(Problem::new(ErrorCode::UpdateNotFinite, "the update holds NaN or infinity"));
+    }
+    Ok(facts)
+}
+
+fn expired() -> Problem {
+    Problem::new(ErrorCode::LeaseExpired, "the lease of this task has expired")
+}
+
+fn too_large(expected: usize) -> Problem {
+    Problem::new(ErrorCode::TooLarge, format!("an update of this job has {expected} bytes; this is more"))
+}
+
+fn malformed(got: String, expected: usize) -> Problem {
+    let detail = format!("expected {expected} bytes in the encoding that the recipe asks for, got {got}");
+    Problem::new(ErrorCode::UpdateMalformed, detail)
+}

@@ -1,0 +1,103 @@
+//! The seam under which the facts of a job are kept: an append-only sequence, fenced by position
+//! and chained by hash.
+//!
+//! It stores texts. What a fact means, and that there are jobs with actors, is none of its
+//! business, so that another store (PostgreSQL, say) needs three functions and no knowledge.
+
+mod chain;
+#[cfg(test)]
+mod conformance;
+mod memory;
+mod sqlite;
+
+use potluck_protocol::JobName;
+
+pub use chain::{Head, Record, RecordHash};
+pub use memory::MemoryLog;
+pub use sqlite::SqliteLog;
+
+/// Where the facts of all jobs of a coordinator are kept.
+///
+/// Calls block until the answer is durable; callers on an async runtime move them to a thread that
+/// may block. Implementations are used from several threads, one job from one thread at a time.
+pub trait EventLog: Send + Sync + 'static {
+    /// Adds `records` after `expected`, all of them or none. When it returns `Ok`, they survive a
+    /// power cut.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Conflict`] where the log does not end at `expected`, or where the records do
+    /// not follow from it: somebody else leads this job now, and the caller must stop.
+    fn append(&self, job: &JobName, expected: &Head, records: &[Record]) -> Result<(), LogError>;
+
+    /// Up to `limit` records after position `after` (0 reads from the start), in order. They come
+    /// as they were stored; the caller checks the chain with [`Head::follow`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    fn read(&self, job: &JobName, after: u64, limit: usize) -> Result<Vec<Record>, LogError>;
+
+    /// The jobs that have at least one record, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    fn jobs(&self) -> Result<Vec<JobName>, LogError>;
+}
+
+/// Why the log cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// The log ends somewhere else.
+    #[error("the log of {job} ends at {found}, not at {expected}: another coordinator wrote to it; stop one of them")]
+    Conflict {
+        /// The job.
+        job: JobName,
+        /// Where the caller thinks it ends, as `seq/hash`.
+        expected: String,
+        /// Where it ends.
+        found: String,
+    },
+    /// A record is not what its hash says, or does not follow its predecessor.
+    #[error("the log of {job} is damaged at fact {seq} ({what}): restore potluck.sqlite from a backup")]
+    Broken {
+        /// The job.
+        job: JobName,
+        /// Position of the first bad record.
+        seq: u64,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// No space is left.
+    #[error("the disk with {file} is full: free some space and start again; nothing that was acknowledged is lost")]
+    DiskFull {
+        /// The log's file.
+        file: String,
+    },
+    /// The file cannot be opened or written.
+    #[error("{file} cannot be written ({reason}): make it writable for this user, or choose another folder")]
+    NotWritable {
+        /// The log's file.
+        file: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The file is no SQLite database, or a newer Potluck wrote it.
+    #[error("{file} cannot be read as a Potluck log ({reason})")]
+    NotALog {
+        /// The log's file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Anything else that the store says.
+    #[error("the log in {file} failed: {reason}")]
+    Store {
+        /// The log's file.
+        file: String,
+        /// What the store said.
+        reason: String,
+    },
+}

@@ -1,0 +1,111 @@
+//! What all handlers share: the jobs by name, the stores, the owner's token, and what is counted
+//! over the whole coordinator.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use potluck_protocol::{BlobId, ErrorCode, JobName, Millis, limits};
+use potluck_scheduler::SessionId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::{
+    blobs::BlobError, clock::Clock, folder::OwnerToken, http::problem::Problem, job::Job, stores::Stores,
+};
+
+/// One coordinator, as its handlers see it.
+pub(crate) struct Shared {
+    jobs: BTreeMap<JobName, Arc<Job>>,
+    stores: Arc<Stores>,
+    token: OwnerToken,
+    clock: Clock,
+    sessions: Arc<AtomicU64>,
+    event_streams: Arc<Semaphore>,
+    /// One permit a KiB.
+    uploading: Arc<Semaphore>,
+    closing: watch::Sender<bool>,
+}
+
+impl Shared {
+    pub(crate) fn new(jobs: Vec<Arc<Job>>, stores: Arc<Stores>, token: OwnerToken, clock: Clock) -> Self {
+        Self {
+            jobs: jobs.into_iter().map(|job| (job.name().clone(), job)).collect(),
+            stores,
+            token,
+            clock,
+            sessions: Arc::default(),
+            event_streams: Arc::new(Semaphore::new(limits::EVENT_STREAMS_MAX)),
+            uploading: Arc::new(Semaphore::new(limits::UPLOADING_BYTES_MAX >> 10)),
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// The jobs in the order of their names.
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.jobs.values()
+    }
+
+    pub(crate) fn job(&self, name: &str) -> Result<&Arc<Job>, Problem> {
+        let job = name.parse::<JobName>().ok().and_then(|name| self.jobs.get(&name));
+        job.ok_or_else(|| Problem::new(ErrorCode::UnknownJob, "there is no job of that name here"))
+    }
+
+    pub(crate) fn is_owner(&self, token: &str) -> bool {
+        self.token.is(token)
+    }
+
+    pub(crate) fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    pub(crate) fn new_session(&self) -> SessionId {
+        SessionId(self.sessions.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(crate) fn is_public(&self, id: BlobId) -> bool {
+        self.stores.is_public(id)
+    }
+
+    /// A public blob.
+    pub(crate) async fn served(&self, id: BlobId) -> Result<Bytes, Problem> {
+        self.stores.served(id).await.map_err(internal)
+    }
+
+    /// Any blob, for use inside.
+    pub(crate) async fn blob(&self, id: BlobId, bytes_max: usize) -> Result<Bytes, Problem> {
+        self.stores.blobs.get(id, bytes_max).await.map_err(internal)
+    }
+
+    /// Waits until this many bytes may be received.
+    pub(crate) async fn upload_permit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.uploading).acquire_many_owned(kib);
+        let wait = std::time::Duration::from_millis(limits::UPLOAD_STALL_MILLIS_MAX);
+        let full = || Problem::new(ErrorCode::Full, "too many uploads at once; try again in a few seconds");
+        tokio::time::timeout(wait, permit).await.ok().and_then(Result::ok).ok_or_else(full)
+    }
+
+    /// A place among those who follow events.
+    pub(crate) fn event_stream(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.event_streams).try_acquire_owned().ok()
+    }
+
+    /// Becomes true once, when the coordinator stops.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    pub(crate) fn close(&self) {
+        self.closing.send_replace(true);
+    }
+}
+
+fn internal(error: BlobError) -> Problem {
+    tracing::error!("{error}");
+    Problem::new(ErrorCode::Internal, error.to_string())
+}

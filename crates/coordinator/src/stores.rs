@@ -1,0 +1,63 @@
+//! Where the bytes of all jobs are, and which of them anyone may fetch. Knows nothing of requests.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+use potluck_protocol::{BlobId, JobName, limits};
+use tokio::sync::Semaphore;
+
+use crate::{
+    blobs::{BlobError, Blobs},
+    served::ServedBlobs,
+};
+
+/// The stores of one coordinator.
+#[derive(Debug)]
+pub(crate) struct Stores {
+    /// Programs, blocks, parameters, momentum.
+    pub(crate) blobs: Blobs,
+    /// Limits how many updates are decoded at once.
+    pub(crate) decoding: Semaphore,
+    folder: PathBuf,
+    served: ServedBlobs,
+    public: RwLock<HashSet<BlobId>>,
+}
+
+impl Stores {
+    /// The stores in a coordinator's folder.
+    pub(crate) fn in_folder(folder: &Path) -> Result<Self, BlobError> {
+        Ok(Self {
+            blobs: Blobs::in_folder(&folder.join("blobs"))?,
+            decoding: Semaphore::new(limits::DECODING_MAX),
+            folder: folder.to_owned(),
+            served: ServedBlobs::new(limits::SERVED_BLOBS_BYTES_MAX),
+            public: RwLock::default(),
+        })
+    }
+
+    /// The uploads of one job, a store of their own: what is not among `blobs` cannot be served by
+    /// mistake, and can be swept without looking at 64 Ki blocks.
+    pub(crate) fn updates_of(&self, job: &JobName) -> Result<Blobs, BlobError> {
+        Blobs::in_folder(&self.folder.join("updates").join(job.as_str()))
+    }
+
+    /// Lets anyone fetch these blobs.
+    pub(crate) fn publish(&self, ids: impl IntoIterator<Item = BlobId>) {
+        // A set is whole after any panic.
+        self.public.write().unwrap_or_else(PoisonError::into_inner).extend(ids);
+    }
+
+    /// True where anyone may fetch this blob.
+    pub(crate) fn is_public(&self, id: BlobId) -> bool {
+        self.public.read().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    /// A blob that is public, mostly from memory.
+    pub(crate) async fn served(&self, id: BlobId) -> Result<Bytes, BlobError> {
+        self.served.get(&self.blobs, id).await
+    }
+}

@@ -1,0 +1,87 @@
+//! The processor's executor: follows a plan over plain vectors. It is the oracle for the GPU's
+//! kernels, the fallback without WebGPU, and the trusted checker.
+
+mod kernels;
+mod matmul;
+
+use std::{ops::Range, sync::Arc};
+
+use crate::{Dispatch, Kernel, Place, Plan};
+
+/// A plan with its memory.
+pub(crate) struct CpuExecutor {
+    plan: Arc<Plan>,
+    slots: Vec<Vec<f32>>,
+    parameters: Vec<f32>,
+    gradients: Vec<f32>,
+    moments: [Vec<f32>; 2],
+}
+
+/// What changes from step to step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct StepValues {
+    /// Learning rate.
+    pub(crate) lr: f32,
+    /// `1 / (1 - beta1^t)`.
+    pub(crate) correction1: f32,
+    /// `1 / (1 - beta2^t)`.
+    pub(crate) correction2: f32,
+}
+
+impl CpuExecutor {
+    pub(crate) fn new(plan: Arc<Plan>) -> Self {
+        let slots = plan.slots.iter().map(|&len| vec![0.0; len]).collect();
+        let arena = || vec![0.0; plan.arena_len];
+        Self { slots, parameters: arena(), gradients: arena(), moments: [arena(), arena()], plan }
+    }
+
+    /// Replaces the parameter arena and forgets the optimizer's state.
+    pub(crate) fn restart(&mut self, arena: &[f32]) {
+        self.parameters.copy_from_slice(arena);
+        self.moments.iter_mut().for_each(|m| m.fill(0.0));
+    }
+
+    /// Writes the front of a slot; u32 values come as their bits.
+    pub(crate) fn write_slot(&mut self, slot: usize, bytes: &[u8]) {
+        bytemuck::cast_slice_mut::<f32, u8>(&mut self.slots[slot])[..bytes.len()].copy_from_slice(bytes);
+    }
+
+    pub(crate) fn read(&self, place: Place) -> &[f32] {
+        match place {
+            Place::Slot(slot) => &self.slots[slot],
+            Place::Parameter { offset, len } => &self.parameters[offset..][..len],
+            Place::Gradient { offset, len } => &self.gradients[offset..][..len],
+        }
+    }
+
+    pub(crate) fn run(&mut self, range: Range<usize>, step: StepValues) {
+        let plan = Arc::clone(&self.plan);
+        for dispatch in &plan.dispatches[range] {
+            self.dispatch(dispatch, step);
+        }
+    }
+
+    fn dispatch(&mut self, dispatch: &Dispatch, step: StepValues) {
+        let Dispatch { kernel, reads, write } = dispatch;
+        if let Kernel::AdamW { decay_len, constants, .. } = *kernel {
+            let scale = self.read(reads[1])[0];
+            let [m, v] = &mut self.moments;
+            let state = kernels::AdamState { parameters: &mut self.parameters, m, v };
+            kernels::adamw(state, &self.gradients, scale, decay_len as usize, constants.map(f32::from_bits), step);
+            return;
+        }
+        // The output is moved out while the operands are read: a plan never writes what it reads.
+        let (mut buffer, offset) = match *write {
+            Place::Slot(slot) => (std::mem::take(&mut self.slots[slot]), 0),
+            Place::Gradient { offset, .. } => (std::mem::take(&mut self.gradients), offset),
+            Place::Parameter { offset, .. } => (std::mem::take(&mut self.parameters), offset),
+        };
+        let operands: Vec<&[f32]> = reads.iter().map(|&place| self.read(place)).collect();
+        kernels::run(kernel, &operands, &mut buffer[offset..][..kernel.output_len()]);
+        match *write {
+            Place::Slot(slot) => self.slots[slot] = buffer,
+            Place::Gradient { .. } => self.gradients = buffer,
+            Place::Parameter { .. } => self.parameters = buffer,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What can go wrong between a valid program and its result.
+
+/// Why the engine could not do something. The weights that it was given are untouched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// This machine or browser offers no WebGPU adapter.
+    #[error("no WebGPU adapter: {0}")]
+    NoAdapter(String),
+    /// The adapter gives no device with WebGPU's default limits.
+    #[error("the adapter gives no device: {0}")]
+    NoDevice(String),
+    /// The device was lost: reset, unplugged or taken away.
+    #[error("the GPU device was lost: {0}")]
+    DeviceLost(String),
+    /// The device reported an error: validation, or out of memory.
+    #[error("the GPU reported an error: {0}")]
+    Device(String),
+    /// A tensor of this plan is larger than a device has to offer.
+    #[error("{what} needs {bytes} bytes, at most {max}")]
+    TooLarge {
+        /// Which tensor or total.
+        what: &'static str,
+        /// What it needs.
+        bytes: u64,
+        /// What there is.
+        max: u64,
+    },
+    /// The caller's weights are not the program's.
+    #[error("expected {expected} weights, got {got}")]
+    WeightCount {
+        /// In the program.
+        expected: usize,
+        /// Given.
+        got: usize,
+    },
+    /// The caller's weights hold NaN or infinity.
+    #[error("weight {index} is {value}")]
+    WeightNotFinite {
+        /// The first bad one.
+        index: usize,
+        /// Its text: `NaN` or `inf`.
+        value: String,
+    },
+    /// The caller's batch does not have the program's columns.
+    #[error("column {column} of the batch has {got} values, expected {expected}")]
+    BatchShape {
+        /// Index of the column.
+        column: usize,
+        /// By program and batch size.
+        expected: usize,
+        /// Given.
+        got: usize,
+    },
+    /// A label is not below the number of classes.
+    #[error("label {label} at row {row}, expected below {classes}")]
+    Label {
+        /// The row.
+        row: usize,
+        /// The label.
+        label: u32,
+        /// Classes of the program.
+        classes: u32,
+    },
+}

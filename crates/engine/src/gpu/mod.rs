@@ -1,0 +1,9 @@
+//! The WebGPU executor: natively through Vulkan, Metal or DirectX 12, in a browser through its own
+//! WebGPU. Asks for nothing beyond WebGPU's default limits, so that every adapter will do.
+
+mod device;
+mod executor;
+mod launch;
+
+pub(crate) use device::GpuDevice;
+pub(crate) use executor::GpuExecutor;

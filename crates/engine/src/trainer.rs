@@ -1,0 +1,277 @@
+//! The engine as its users see it: open a device, make a trainer, step, read.
+
+use std::{ops::Range, rc::Rc, sync::Arc};
+
+use potluck_graph::{Column, Program};
+use potluck_protocol::{Backend, Optimizer, Recipe};
+
+use crate::{
+    EngineError, Place, Plan,
+    cpu::{CpuExecutor, StepValues},
+    gpu::{GpuDevice, GpuExecutor},
+};
+
+/// Which device to open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// The GPU where there is one, else the processor. Does not measure which is faster.
+    Auto,
+    /// The GPU or an error.
+    Gpu,
+    /// The processor.
+    Cpu,
+}
+
+/// An opened device.
+#[derive(Clone)]
+pub struct Engine {
+    gpu: Option<Rc<GpuDevice>>,
+}
+
+/// A program on a device, with parameters and optimizer state. Batches have the recipe's size.
+pub struct Trainer {
+    plan: Arc<Plan>,
+    betas: [f32; 2],
+    executor: Executor,
+    parameter_count: usize,
+    steps_done: u32,
+}
+
+enum Executor {
+    Cpu(Box<CpuExecutor>),
+    Gpu(Box<GpuExecutor>),
+}
+
+/// What one batch of an evaluation adds up to.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct BatchEvaluation {
+    /// Sum of the rows' losses.
+    pub loss_sum: f64,
+    /// Rows predicted right.
+    pub correct: u64,
+    /// Rows (samples, or positions of text).
+    pub rows: u64,
+    /// Samples.
+    pub samples: u64,
+}
+
+impl Engine {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// `Choice::Gpu` without an adapter or device.
+    pub async fn open(choice: Choice) -> Result<Self, EngineError> {
+        let gpu = match choice {
+            Choice::Cpu => None,
+            Choice::Gpu => Some(GpuDevice::open().await?),
+            Choice::Auto => GpuDevice::open().await.ok(),
+        };
+        Ok(Self { gpu })
+    }
+
+    /// What computes.
+    pub fn backend(&self) -> Backend {
+        match (&self.gpu, cfg!(target_arch = "wasm32")) {
+            (Some(_), true) => Backend::Webgpu,
+            (Some(_), false) => Backend::Gpu,
+            (None, true) => Backend::Wasm,
+            (None, false) => Backend::Cpu,
+        }
+    }
+
+    /// The adapter's own name; empty for the processor.
+    pub fn adapter(&self) -> String {
+        self.gpu.as_ref().map_or_else(String::new, |gpu| gpu.name.clone())
+    }
+
+    /// Prepares a program with these parameters (`program.parameter_count()` finite values).
+    ///
+    /// # Errors
+    /// Where the plan does not fit, the weights are not the program's, or the device fails.
+    pub async fn trainer(&self, program: &Program, recipe: &Recipe, init: &[f32]) -> Result<Trainer, EngineError> {
+        let plan = Arc::new(Plan::new(program, recipe)?);
+        let executor = Executor::new(self, Arc::clone(&plan)).await?;
+        let Optimizer::Adamw { beta1, beta2, .. } = recipe.optimizer;
+        let parameter_count = program.parameter_count();
+        let mut trainer = Trainer { plan, betas: [beta1, beta2], executor, parameter_count, steps_done: 0 };
+        trainer.restart(init).await?;
+        Ok(trainer)
+    }
+}
+
+impl Trainer {
+    /// The plan that runs here.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Starts afresh from these parameters: no optimizer state, step 0.
+    ///
+    /// # Errors
+    /// Another number of weights than the program's, or one that is not finite; then nothing has
+    /// changed.
+    pub async fn restart(&mut self, weights: &[f32]) -> Result<(), EngineError> {
+        if weights.len() != self.parameter_count {
+            return Err(EngineError::WeightCount { expected: self.parameter_count, got: weights.len() });
+        }
+        if let Some(index) = weights.iter().position(|w| !w.is_finite()) {
+            return Err(EngineError::WeightNotFinite { index, value: weights[index].to_string() });
+        }
+        let mut arena = vec![0.0; self.plan.arena_len];
+        let mut rest = weights;
+        for &(offset, len) in &self.plan.parameters {
+            let (mine, after) = rest.split_at(len);
+            arena[offset..][..len].copy_from_slice(mine);
+            rest = after;
+        }
+        self.steps_done = 0;
+        self.executor.restart(&arena).await
+    }
+
+    /// One optimizer step on a batch of the recipe's size: one column per program input. Returns
+    /// once the work is queued, with at most two steps in flight.
+    ///
+    /// # Errors
+    /// Columns of another size, labels out of range, or a failing device.
+    pub async fn step(&mut self, batch: &[Column], lr: f32) -> Result<(), EngineError> {
+        self.load(batch, self.plan.batch)?;
+        self.steps_done += 1;
+        let step = step_values(lr, self.betas, self.steps_done);
+        self.executor.run(0..self.plan.dispatches.len(), step).await
+    }
+
+    /// Mean loss of the last step's batch, in the loss's unit. Waits for the device.
+    pub async fn loss(&self) -> Result<f32, EngineError> {
+        let stats = self.executor.read(Place::Slot(self.plan.stats)).await?;
+        let rows = self.plan.stats_rows as usize;
+        let sum: f64 = stats.chunks_exact(2).take(rows).map(|row| f64::from(row[0])).sum();
+        Ok((sum / rows as f64) as f32)
+    }
+
+    /// The parameters now, in the program's order. Waits for the device.
+    pub async fn weights(&self) -> Result<Vec<f32>, EngineError> {
+        let arena = self.executor.read(Place::Parameter { offset: 0, len: self.plan.arena_len }).await?;
+        Ok(self.plan.parameters.iter().flat_map(|&(offset, len)| &arena[offset..][..len]).copied().collect())
+    }
+
+    /// Loss and correctness over a batch of at most the recipe's size; parameters stay.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub async fn evaluate(&mut self, batch: &[Column]) -> Result<BatchEvaluation, EngineError> {
+        let rows_per_sample = self.plan.stats_rows / self.plan.batch;
+        let labels = batch.get(self.plan.labels).map_or(0, Column::len) as u32;
+        let samples = labels / rows_per_sample.max(1);
+        self.load(batch, samples.clamp(1, self.plan.batch))?;
+        let still = StepValues { lr: 0.0, correction1: 1.0, correction2: 1.0 };
+        self.executor.run(0..self.plan.forward_count, still).await?;
+        let stats = self.executor.read(Place::Slot(self.plan.stats)).await?;
+        let mut sum = BatchEvaluation { rows: labels.into(), samples: samples.into(), ..Default::default() };
+        for row in stats.chunks_exact(2).take(labels as usize) {
+            sum.loss_sum += f64::from(row[0]);
+            sum.correct += u64::from(row[1] > 0.5);
+        }
+        Ok(sum)
+    }
+
+    /// Checks and writes the columns of `samples` samples.
+    fn load(&mut self, batch: &[Column], samples: u32) -> Result<(), EngineError> {
+        for (column, &(_, full)) in self.plan.inputs.iter().enumerate() {
+            let expected = full / self.plan.batch as usize * samples as usize;
+            let got = batch.get(column).map_or(0, Column::len);
+            if got != expected {
+                return Err(EngineError::BatchShape { column, expected, got });
+            }
+        }
+        let classes = self.plan.classes;
+        if let Some(Column::U32(labels)) = batch.get(self.plan.labels)
+            && let Some(row) = labels.iter().position(|&label| label >= classes)
+        {
+            return Err(EngineError::Label { row, label: labels[row], classes });
+        }
+        for (column, &(slot, _)) in batch.iter().zip(&self.plan.inputs) {
+            self.executor.write_slot(slot, column.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+impl Executor {
+    async fn new(engine: &Engine, plan: Arc<Plan>) -> Result<Self, EngineError> {
+        Ok(match &engine.gpu {
+            None => Self::Cpu(Box::new(CpuExecutor::new(plan))),
+            Some(gpu) => Self::Gpu(Box::new(GpuExecutor::new(Rc::clone(gpu), plan).await?)),
+        })
+    }
+
+    async fn restart(&mut self, arena: &[f32]) -> Result<(), EngineError> {
+        match self {
+            Self::Cpu(cpu) => {
+                cpu.restart(arena);
+                Ok(())
+            }
+            Self::Gpu(gpu) => gpu.restart(arena).await,
+        }
+    }
+
+    fn write_slot(&mut self, slot: usize, bytes: &[u8]) {
+        match self {
+            Self::Cpu(cpu) => cpu.write_slot(slot, bytes),
+            Self::Gpu(gpu) => gpu.write_slot(slot, bytes),
+        }
+    }
+
+    async fn run(&mut self, range: Range<usize>, step: StepValues) -> Result<(), EngineError> {
+        match self {
+            Self::Cpu(cpu) => {
+                cpu.run(range, step);
+                Ok(())
+            }
+            Self::Gpu(gpu) => gpu.run(range, step).await,
+        }
+    }
+
+    async fn read(&self, place: Place) -> Result<Vec<f32>, EngineError> {
+        match self {
+            Self::Cpu(cpu) => Ok(cpu.read(place).to_vec()),
+            Self::Gpu(gpu) => gpu.read(place).await,
+        }
+    }
+}
+
+/// `1 / (1 - beta^t)` for both moments, as the optimizer kernel wants them.
+fn step_values(lr: f32, betas: [f32; 2], t: u32) -> StepValues {
+    let [correction1, correction2] = betas.map(|beta| (1.0 / (1.0 - f64::from(beta).powi(t as i32))) as f32);
+    StepValues { lr, correction1, correction2 }
+}
+
+/// A bare plan on a device, for the kernel cases.
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) struct Bench {
+    plan: Arc<Plan>,
+    executor: Executor,
+}
+
+#[cfg(any(test, feature = "conformance"))]
+impl Bench {
+    pub(crate) async fn new(engine: &Engine, plan: Plan) -> Result<Self, EngineError> {
+        let plan = Arc::new(plan);
+        Ok(Self { executor: Executor::new(engine, Arc::clone(&plan)).await?, plan })
+    }
+
+    pub(crate) async fn restart(&mut self, arena: &[f32]) -> Result<(), EngineError> {
+        self.executor.restart(arena).await
+    }
+
+    pub(crate) fn write_slot(&mut self, slot: usize, bytes: &[u8]) {
+        self.executor.write_slot(slot, bytes);
+    }
+
+    pub(crate) async fn run(&mut self, t: u32) -> Result<(), EngineError> {
+        self.executor.run(0..self.plan.dispatches.len(), step_values(1e-2, [0.9, 0.95], t)).await
+    }
+
+    pub(crate) async fn read(&self, place: Place) -> Result<Vec<f32>, EngineError> {
+        self.executor.read(place).await
+    }
+}

@@ -1,0 +1,59 @@
+//! The outer step: how a merged update moves the global parameters.
+
+use potluck_protocol::OuterStep;
+
+/// Nesterov as in DiLoCo (arXiv 2311.08105): `m <- momentum m + d; theta <- theta - lr (d + momentum
+/// m)`, in f32, value by value. `None` stands for a momentum of zeros and becomes `Some`.
+///
+/// With a momentum of 0 the step is plain, `theta <- theta - lr d`, and `m` is neither used nor
+/// changed: a commit that holds stale updates is told to step so, and what is stale must not enter
+/// the momentum of the barrier rounds around it.
+///
+/// # Panics
+/// Where the lengths differ: all three belong to one program.
+pub fn outer_step(theta: &mut [f32], momentum: &mut Option<Vec<f32>>, d: &[f32], outer: OuterStep) {
+    let OuterStep { lr, momentum: mu } = outer;
+    assert_eq!(theta.len(), d.len(), "an update has as many values as the parameters");
+    if mu == 0.0 {
+        theta.iter_mut().zip(d).for_each(|(theta, d)| *theta -= lr * d);
+        return;
+    }
+    let m = momentum.get_or_insert_with(|| vec![0.0; d.len()]);
+    assert_eq!(m.len(), d.len(), "momentum has as many values as the parameters");
+    for ((theta, m), d) in theta.iter_mut().zip(m).zip(d) {
+        *m = mu * *m + d;
+        *theta -= lr * (d + mu * *m);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NESTEROV: OuterStep = OuterStep { lr: 0.5, momentum: 0.5 };
+
+    #[track_caller]
+    fn check(outer: OuterStep, momentum: Option<f32>, d: f32, theta_expected: f32, momentum_expected: Option<f32>) {
+        let mut theta = [10.0];
+        let mut momentum = momentum.map(|m| vec![m]);
+        outer_step(&mut theta, &mut momentum, &[d], outer);
+        assert_eq!((theta[0], momentum), (theta_expected, momentum_expected.map(|m| vec![m])));
+    }
+
+    #[test]
+    fn the_first_step_starts_from_no_momentum() {
+        check(NESTEROV, None, 2.0, 10.0 - 0.5 * (2.0 + 0.5 * 2.0), Some(2.0));
+    }
+
+    #[test]
+    fn momentum_carries_on() {
+        check(NESTEROV, Some(4.0), 2.0, 10.0 - 0.5 * (2.0 + 0.5 * 4.0), Some(4.0));
+    }
+
+    #[test]
+    fn without_momentum_the_step_is_plain_and_momentum_waits() {
+        let plain = OuterStep { lr: 0.5, momentum: 0.0 };
+        check(plain, None, 2.0, 9.0, None);
+        check(plain, Some(4.0), 2.0, 9.0, Some(4.0));
+    }
+}

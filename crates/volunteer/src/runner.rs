@@ -1,0 +1,250 @@
+//! Computes tasks over `potluck-engine`: the same task gives the same bytes on the same executor.
+//!
+//! It must not know where a task comes from nor where its result goes; time and rest come from its
+//! shell through [`Pace`].
+
+use std::time::Duration;
+
+use potluck_engine::{BatchEvaluation, Engine, EngineError, Trainer};
+use potluck_graph::{Block, BlockError, batches};
+use potluck_protocol::{BlobId, Evaluation, Recipe, Task, TaskKind, limits};
+use potluck_update::{encode, weights_from_bytes};
+
+use crate::{
+    pace::{Pace, StopFlag, breathe},
+    work::{Outcome, Run},
+};
+
+/// Shortest span between two looks at the loss: a look waits for the GPU.
+const LOSS_SPAN: Duration = Duration::from_millis(500);
+
+/// Why a task cannot be computed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The engine could not.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A block is not one of this program.
+    #[error("block {index} of the task: {error}")]
+    Block {
+        /// Its place in the task.
+        index: usize,
+        /// What is wrong with it.
+        error: BlockError,
+    },
+    /// The parameters are not the program's.
+    #[error("the task's parameters: {0}")]
+    Base(String),
+    /// Training led to NaN or infinity.
+    #[error("{what} is not finite after {steps} steps")]
+    NotFinite {
+        /// The loss or the update.
+        what: &'static str,
+        /// Steps done.
+        steps: u32,
+    },
+}
+
+/// How far a task is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    /// Steps, or passes of an evaluation, that are done.
+    pub step: u32,
+    /// Steps or passes in all.
+    pub steps: u32,
+    /// Training loss, where it was read after this step.
+    pub loss: Option<f32>,
+}
+
+/// Computes tasks on one device, one at a time. Keeps the prepared program between tasks.
+pub struct TaskRunner {
+    engine: Engine,
+    prepared: Option<Prepared>,
+}
+
+/// A program on the device, and what it was prepared for.
+struct Prepared {
+    program: BlobId,
+    recipe: Recipe,
+    trainer: Trainer,
+}
+
+impl TaskRunner {
+    /// A runner on this device.
+    pub fn new(engine: Engine) -> Self {
+        Self { engine, prepared: None }
+    }
+
+    /// The device.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Computes a task. `None` where `stop` was raised before there was anything worth handing in:
+    /// fewer than [`limits::TASK_STEPS_MIN`] steps, or part of an evaluation.
+    ///
+    /// # Errors
+    /// Data that does not fit the program, a result that is not finite, or a failing device.
+    pub async fn run(
+        &mut self,
+        run: &Run,
+        stop: &StopFlag,
+        pace: &impl Pace,
+        progress: impl FnMut(Progress),
+    ) -> Result<Option<Outcome>, RunError> {
+        let mut meter = Meter { pace, busy: Duration::ZERO, progress };
+        let began = pace.now();
+        let base = weights_from_bytes(&run.base, run.program.parameter_count())
+            .map_err(|error| RunError::Base(error.to_string()))?;
+        let blocks = decode_blocks(run)?;
+        let trainer = self.trainer(run, &base).await?;
+        meter.busy += pace.now().saturating_sub(began);
+        match run.task.kind {
+            TaskKind::Train => train(trainer, run, &base, &blocks, stop, &mut meter).await,
+            _ => evaluate(trainer, &run.task, &blocks, stop, &mut meter).await,
+        }
+    }
+
+    /// The program on the device with these parameters and fresh optimizer state.
+    async fn trainer(&mut self, run: &Run, base: &[f32]) -> Result<&mut Trainer, RunError> {
+        let Run { task, program, .. } = run;
+        let recipe = Recipe { batch: task.batch, ..task.recipe.clone() };
+        let prepared = match self.prepared.take().filter(|p| p.program == task.program && p.recipe == recipe) {
+            Some(mut prepared) => {
+                prepared.trainer.restart(base).await?;
+                prepared
+            }
+            None => {
+                let trainer = self.engine.trainer(program, &recipe, base).await?;
+                Prepared { program: task.program, recipe, trainer }
+            }
+        };
+        // A trainer that failed above is dropped, not kept: its device may be gone.
+        Ok(&mut self.prepared.insert(prepared).trainer)
+    }
+}
+
+/// Time spent, and whom to tell.
+struct Meter<'a, P, F> {
+    pace: &'a P,
+    busy: Duration,
+    progress: F,
+}
+
+impl<P: Pace, F: FnMut(Progress)> Meter<'_, P, F> {
+    /// Counts the time since `began` as work, tells, and rests.
+    async fn stepped(&mut self, began: Duration, progress: Progress, stop: &StopFlag) {
+        let busy = self.pace.now().saturating_sub(began);
+        self.busy += busy;
+        (self.progress)(progress);
+        breathe(self.pace, busy, stop).await;
+    }
+
+    fn millis_with(&self, began: Duration) -> u64 {
+        (self.busy + self.pace.now().saturating_sub(began)).as_millis() as u64
+    }
+}
+
+fn decode_blocks(run: &Run) -> Result<Vec<Block>, RunError> {
+    let decode = |(index, bytes): (usize, &crate::Blob)| {
+        Block::decode(bytes, run.program.inputs()).map_err(|error| RunError::Block { index, error })
+    };
+    run.blocks.iter().enumerate().map(decode).collect()
+}
+
+/// Samples of all blocks: at most 64 x 4,096, far below `u32::MAX`.
+fn sample_count(blocks: &[Block]) -> u32 {
+    blocks.iter().map(|block| block.samples).sum()
+}
+
+async fn train<P: Pace, F: FnMut(Progress)>(
+    trainer: &mut Trainer,
+    run: &Run,
+    base: &[f32],
+    blocks: &[Block],
+    stop: &StopFlag,
+    meter: &mut Meter<'_, P, F>,
+) -> Result<Option<Outcome>, RunError> {
+    let task = &run.task;
+    let mut steps = 0;
+    let mut looked_at = meter.pace.now();
+    for rows in batches(task.seed, sample_count(blocks), task.steps, task.batch) {
+        if stop.is_raised() {
+            break;
+        }
+        let began = meter.pace.now();
+        trainer.step(&Block::gather(blocks, &rows), task.lr(steps)).await?;
+        steps += 1;
+        // Below a full share the queue is emptied each step: the rest must follow the work.
+        let look = meter.pace.share().get() < 1.0 || meter.pace.now() >= looked_at + LOSS_SPAN;
+        let loss = if look { Some(finite(trainer.loss().await?, steps)?) } else { None };
+        if look {
+            looked_at = meter.pace.now();
+        }
+        if steps < task.steps {
+            meter.stepped(began, Progress { step: steps, steps: task.steps, loss }, stop).await;
+        } else {
+            meter.busy += meter.pace.now().saturating_sub(began);
+        }
+    }
+    if steps < task.steps.min(limits::TASK_STEPS_MIN) {
+        return Ok(None);
+    }
+    let began = meter.pace.now();
+    let loss = finite(trainer.loss().await?, steps)?;
+    let update = update_from(base, &trainer.weights().await?, steps)?;
+    let update = encode(task.recipe.update, &update);
+    let compute_millis = meter.millis_with(began);
+    (meter.progress)(Progress { step: steps, steps: task.steps, loss: Some(loss) });
+    let (update, train_loss) = (Some(update), Some(loss));
+    Ok(Some(Outcome { task: task.id, steps, update, train_loss, evaluation: None, compute_millis }))
+}
+
+fn finite(loss: f32, steps: u32) -> Result<f32, RunError> {
+    if loss.is_finite() { Ok(loss) } else { Err(RunError::NotFinite { what: "the training loss", steps }) }
+}
+
+/// Base minus local.
+fn update_from(base: &[f32], local: &[f32], steps: u32) -> Result<Vec<f32>, RunError> {
+    let update: Vec<f32> = base.iter().zip(local).map(|(base, local)| base - local).collect();
+    if update.iter().all(|value| value.is_finite()) {
+        Ok(update)
+    } else {
+        Err(RunError::NotFinite { what: "the update", steps })
+    }
+}
+
+async fn evaluate<P: Pace, F: FnMut(Progress)>(
+    trainer: &mut Trainer,
+    task: &Task,
+    blocks: &[Block],
+    stop: &StopFlag,
+    meter: &mut Meter<'_, P, F>,
+) -> Result<Option<Outcome>, RunError> {
+    let rows: Vec<u32> = (0..sample_count(blocks)).collect();
+    let passes = rows.chunks(task.batch.max(1) as usize);
+    let steps = passes.len() as u32;
+    let mut sum = BatchEvaluation::default();
+    for (step, rows) in (1u32..).zip(passes) {
+        if stop.is_raised() {
+            return Ok(None);
+        }
+        let began = meter.pace.now();
+        let BatchEvaluation { loss_sum, correct, rows, samples } =
+            trainer.evaluate(&Block::gather(blocks, rows)).await?;
+        sum.loss_sum += loss_sum;
+        sum.correct += correct;
+        sum.rows += rows;
+        sum.samples += samples;
+        meter.stepped(began, Progress { step, steps, loss: None }, stop).await;
+    }
+    let rows = sum.rows.max(1) as f64;
+    let (loss, accuracy) = ((sum.loss_sum / rows) as f32, (sum.correct as f64 / rows) as f32);
+    if !loss.is_finite() {
+        return Err(RunError::NotFinite { what: "the loss", steps: 0 });
+    }
+    let evaluation = Some(Evaluation { loss, accuracy, samples: sum.samples });
+    let compute_millis = meter.busy.as_millis() as u64;
+    Ok(Some(Outcome { task: task.id, steps: 0, update: None, train_loss: None, evaluation, compute_millis }))
+}

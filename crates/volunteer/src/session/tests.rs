@@ -1,0 +1,1 @@
+//! Rules of the session, one case each.

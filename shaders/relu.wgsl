@@ -1,0 +1,16 @@
+// out[i] = max(x[i], 0)
+
+struct Sizes {
+    len: u32,
+}
+
+@group(0) @binding(0) var<uniform> sizes: Sizes;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(256)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    for (var i = id.x; i < sizes.len; i += groups.x * 256u) {
+        out[i] = max(x[i], 0.0);
+    }
+}
