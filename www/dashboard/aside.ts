@@ -75,7 +75,10 @@ function ownerBox(api: Api, job: string): Part {
   });
   const label = h("label", { for: "token" }, "Owner token");
   const row = h("div", { class: "row" }, ...buttons.map(({ button }) => button));
-  const body = h("details", {}, h("summary", {}, h("h2", {}, "For the owner")), label, token, row, said);
+  // A form only so that password managers know the field; it is never sent.
+  const form = h("form", {}, label, token, row, said);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  const body = h("details", {}, h("summary", {}, h("h2", {}, "For the owner")), form);
   return {
     element: h("section", { class: "box owner" }, body),
     update({ phase }) {

@@ -24,6 +24,7 @@ interface Spec {
 }
 
 const HEIGHT = 220;
+const FONT = "12px system-ui, sans-serif";
 
 const ACCURACY: Spec = {
   title: "Accuracy",
@@ -101,7 +102,7 @@ function options(spec: Spec, width: number): uPlot.Options {
   const colour = (name: string): string => resolved(style.getPropertyValue(name));
   const axis = {
     stroke: colour("--soft"),
-    font: "12px system-ui, sans-serif",
+    font: FONT,
     grid: { stroke: colour("--line"), width: 1 },
     ticks: { show: false },
   };
@@ -113,7 +114,17 @@ function options(spec: Spec, width: number): uPlot.Options {
     cursor: { show: false },
     scales: { x: { time: false, range: (_, low, high) => [low, Math.max(high, low + 1)] } },
     axes: [
-      { ...axis, space: 60, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000], label: "version", labelSize: 18 },
+      {
+        ...axis,
+        space: 60,
+        incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000],
+        label: "version",
+        labelFont: FONT,
+        labelSize: 20,
+        labelGap: 0,
+        size: 26,
+        gap: 4,
+      },
       { ...axis, size: 52, values: (_, values) => values.map((value) => spec.show(value)) },
     ],
     series: [

@@ -48,7 +48,7 @@ function deviceCells(
 ): HTMLElement[] {
   const what = h("td", {}, backendName(backend));
   if (forced) what.append(" ", h("span", { class: "tag" }, "forced"));
-  return [cell(agent || "–"), cell(adapterName(adapter ?? "") || "–"), what];
+  return [h("td", { class: "agent" }, agent || "–"), cell(adapterName(adapter ?? "") || "–"), what];
 }
 
 export function connectedTable(): { element: HTMLElement; update(status: JobStatus): void } {

@@ -153,7 +153,6 @@ function defineElement(): CustomElementConstructor {
         "sandbox",
         "allow-scripts allow-same-origin allow-popups allow-popups-to-escape-sandbox",
       );
-      frame.allow = "compute-pressure; battery";
       frame.style.cssText = BOX + "width:100%";
       frame.src = frameAddress(options);
       addEventListener("message", this.#hear);

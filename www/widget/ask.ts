@@ -24,6 +24,11 @@ export function askPanel(strings: Strings, actions: Actions, facts: { jobPage: s
   const link = outLink(facts.jobPage, strings.openJob, strings.newTab);
   const more = h("details", {}, h("summary", {}, strings.details), details, h("p", {}, link));
 
+  // A press on the summary should show something, also where the facts lie below the edge.
+  more.addEventListener("toggle", () => {
+    if (more.open) body.scrollTop = more.offsetTop - body.offsetTop;
+  });
+
   const no = h("button", { type: "button", class: "button", "data-action": "no" }, strings.no);
   const yes = h("button", { type: "button", class: "button", "data-action": "yes" }, strings.yes);
   no.addEventListener("click", () => actions.no());

@@ -63,9 +63,9 @@ const en: Strings = {
   no: "No, thanks",
   uses: { graphics: "Graphics", data: "Data", battery: "Battery" },
   usesText: {
-    graphics: (share) => `up to ${share} of its time; less in the background`,
-    data: (bytes) => `about ${bytes} to start, then a little per task`,
-    battery: "eases off when unplugged, where the browser tells",
+    graphics: (share) => `at most ${share} of its time`,
+    data: (bytes) => `about ${bytes}, then a little per task`,
+    battery: "less when unplugged, where known",
     batteryPhone: "helps only while charging",
   },
   details: "Who, licences and data",

@@ -11,6 +11,8 @@ mod error;
 mod gpu;
 mod kernel;
 mod plan;
+#[cfg(test)]
+mod tests;
 mod trainer;
 
 pub use error::EngineError;

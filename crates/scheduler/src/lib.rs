@@ -1,6 +1,58 @@
-//! The pure core of a job: `decide(&State, &Presence, now, Input) -> (Vec<Fact>, Vec<Effect>)` and
-//! `State::apply(&Fact)`. Reads no clock, does no I/O, runs no program.
+//! The pure core of a job: what is true is a fold over facts, what to do is a function of it.
+//!
+//! [`State`] is durable: [`State::apply`] folded over the log of [`Fact`]s. [`Presence`] is who is
+//! connected and how fast they were: outside the log, lost on restart. [`decide`] looks at both, at
+//! the time and at one [`Input`], and answers with facts and effects. None of them reads a clock,
+//! does I/O or runs a program; whatever is random comes from the job's seed, which is a fact.
+//!
+//! A shell drives them through [`Core`], which keeps their order:
+//!
+//! ```text
+//! refold:  core.apply(fact) for the whole log        (and for the JobCreated that the shell writes)
+//! input:   core.step(now, input) -> facts, effects   (Started first; Tick about four times a second)
+//! then:    append the facts; once they and all before them are durable, run the effects
+//! ```
+//!
+//! A step applies its facts in memory at once, so that later inputs can be stepped while an append is
+//! under way and share its sync. If an append fails, the memory is ahead of the log: drop the core
+//! and refold.
+//!
+//! # How a job goes
+//!
+//! - Training goes in rounds. Every lease starts from the current version, one a round and volunteer.
+//!   A round ends when nobody present computes on it any more, or a grace after its first result.
+//!   Whoever comes later is merged in the next commit, with less weight, and without momentum.
+//! - Blocks are handed out in a seeded order, an epoch after the other, those that came back first.
+//!   Whoever hands a block in first is merged; the others are credited.
+//! - Every version is evaluated on `valid` by a trusted session; the last one on `test` too.
+//! - At the end of the budget, at the target, or when stopped, leasing ends, what is there is merged,
+//!   and the job finishes once its last version is evaluated.
 
 mod api;
+mod blocks;
+mod core;
+mod decide;
+mod evaluations;
+mod grant;
+mod lapse;
+mod leases;
+mod median;
+mod norms;
+mod presence;
+mod random;
+mod records;
+mod results;
+mod round;
+mod shares;
+mod state;
+
+#[cfg(test)]
+mod tests;
 
 pub use api::{BlockRef, Contribution, Control, Dataset, Effect, Fact, Input, MergePart, SessionId, UpdateFacts};
+pub use core::Core;
+pub use decide::decide;
+pub use leases::{HandedIn, Leased};
+pub use presence::{Presence, Session};
+pub use records::{Job, Phase, Tally, VersionRecord};
+pub use state::State;

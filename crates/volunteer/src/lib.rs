@@ -11,6 +11,8 @@ mod address;
 mod cache;
 mod challenge;
 mod compute;
+#[cfg(test)]
+mod fixture;
 mod pace;
 mod report;
 mod runner;

@@ -60,8 +60,8 @@ impl Share {
             return None;
         }
         // busy / (busy + rest) = share. A minute bounds what one long step can cost.
-        let rest = busy.as_secs_f32() * (1.0 - share) / share;
-        Some(Duration::from_secs_f32(rest.min(REST_MAX.as_secs_f32())))
+        let rest = busy.as_secs_f64() * (1.0 - f64::from(share)) / f64::from(share);
+        Some(Duration::from_secs_f64(rest.min(REST_MAX.as_secs_f64())))
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn run(project: &Project, phases: &mut Phases) -> Result<()> {
     })?;
     let deny = phases.run("bring cargo-deny", || bring(&DENY))?;
     phases.run("dependencies: bans, licences, sources", || {
-        shell::run(command(project, &deny).args(["--offline", "check", "bans", "licenses", "sources"]))
+        shell::run(command(project, &deny).args(["check", "bans", "licenses", "sources"]))
     })?;
     let machete = phases.run("bring cargo-machete", || bring(&MACHETE))?;
     phases.run("unused dependencies", || shell::run(command(project, &machete).arg(project.root())))?;

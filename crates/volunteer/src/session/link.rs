@@ -49,17 +49,29 @@ impl Session {
         }
     }
 
-    /// Keeps a timer running while the coordinator owes an answer.
+    /// Keeps watch while the coordinator owes an answer.
     pub(super) fn advance_watchdog(&mut self) {
         let owed = match &self.link {
             Link::Down => false,
             Link::Opening(_) | Link::Greeting(_) => true,
             Link::Joined(..) => self.asked || self.awaits_verdict(),
         };
-        match (owed, self.is_sleeping(Purpose::Answer)) {
-            (true, false) => self.sleep(ANSWER_MILLIS_MAX, Purpose::Answer),
-            (false, true) => self.cancel(Purpose::Answer),
-            _ => {}
+        if !owed {
+            self.answer_by = None;
+        } else if self.answer_by.is_none() {
+            self.answer_by = Some(self.now + ANSWER_MILLIS_MAX);
+            // A timer of an earlier debt serves as well: it looks at the clock when it fires.
+            if !self.is_sleeping(Purpose::Answer) {
+                self.sleep(ANSWER_MILLIS_MAX, Purpose::Answer);
+            }
+        }
+    }
+
+    pub(super) fn patience_checked(&mut self) {
+        match self.answer_by {
+            None => {}
+            Some(by) if by <= self.now => self.drop_link(),
+            Some(by) => self.sleep(by - self.now, Purpose::Answer),
         }
     }
 
@@ -83,6 +95,7 @@ impl Session {
             return;
         }
         if let Some(reason) = refused {
+            self.link = Link::Down;
             return self.end(VolunteerEvent::Unsupported { reason });
         }
         self.lost_link();
@@ -99,7 +112,7 @@ impl Session {
         self.link = Link::Down;
         self.asked = false;
         self.cancel(Purpose::Ask);
-        self.cancel(Purpose::Answer);
+        self.answer_by = None;
         // Leases that were not begun go to somebody else once the coordinator misses us.
         self.queue.clear();
         if matches!(self.work, Work::ChallengeGathering) {
@@ -138,7 +151,7 @@ impl Session {
         let greeting = matches!(self.link, Link::Greeting(_));
         if !matches!(message, ServerMessage::Progress { .. }) {
             // An answer puts the end of patience off; progress answers nothing.
-            self.cancel(Purpose::Answer);
+            self.answer_by = None;
         }
         match message {
             ServerMessage::Welcome(welcome) if greeting => return self.welcomed(link, welcome),
@@ -212,6 +225,9 @@ impl Session {
     /// Waits after something went wrong with a task, longer each time.
     pub(super) fn rest_before_asking(&mut self) {
         self.task_failures = self.task_failures.saturating_add(1);
+        if self.asked {
+            return;
+        }
         let retry_millis = TASK.span(self.task_failures, &mut self.random);
         self.sleep(retry_millis, Purpose::Ask);
         if matches!(self.work, Work::None) && self.joined().is_some() {

@@ -9,6 +9,8 @@ mod backoff;
 mod fetcher;
 mod handin;
 mod link;
+#[cfg(test)]
+mod properties;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -25,7 +27,7 @@ use potluck_protocol::{
 
 use crate::{
     cache::Blob,
-    report::{VolunteerEvent, WaitingFor},
+    report::{LocalCode, VolunteerEvent, WaitingFor},
     work::{Challenge, Outcome, Run},
 };
 use {fetcher::Fetcher, handin::Handin};
@@ -275,6 +277,8 @@ pub struct Session {
     bad_messages: u32,
     /// An `ask` has no answer yet. Never two.
     asked: bool,
+    /// When patience with what the coordinator owes ends, while it owes anything.
+    answer_by: Option<Millis>,
 
     fetcher: Fetcher,
     program: Option<(BlobId, Arc<Program>)>,
@@ -372,6 +376,7 @@ impl Session {
             connect_at: 0,
             bad_messages: 0,
             asked: false,
+            answer_by: None,
             fetcher: Fetcher::new(config.cache_bytes_max),
             program: None,
             device: None,
@@ -416,11 +421,11 @@ impl Session {
             Event::Fetching { id, bytes, total } => self.fetching(id, bytes, total),
             Event::Fetched { id, bytes } => {
                 let arrival = self.fetcher.arrived(id, bytes);
-                self.blob_arrived(id, arrival, "its bytes do not match its name");
+                self.blob_arrived(id, arrival, LocalCode::BlobMismatch, "other bytes than its name or size says");
             }
             Event::FetchFailed { id, retryable, detail } => {
                 let arrival = self.fetcher.failed(id, retryable);
-                self.blob_arrived(id, arrival, &detail);
+                self.blob_arrived(id, arrival, LocalCode::BlobMissing, &detail);
             }
             Event::Measured { device, fallback } => self.measured(device, fallback),
             Event::MeasureStopped => self.measure_stopped(),
@@ -481,8 +486,8 @@ impl Session {
             return;
         }
         self.wish = Wish::Stop;
-        self.report(VolunteerEvent::Stopping);
         self.put_down_work();
+        self.report(VolunteerEvent::Stopping);
         self.sleep(STOP_MILLIS_MAX, Purpose::StopNow);
     }
 
@@ -517,8 +522,9 @@ impl Session {
     fn woke(&mut self, timer: TimerId) {
         let Some(purpose) = self.timers.remove(&timer) else { return };
         match purpose {
+            // What waited for these is done by `advance`.
             Purpose::Connect | Purpose::Ask => {}
-            Purpose::Answer => self.drop_link(),
+            Purpose::Answer => self.patience_checked(),
             Purpose::Fetch(id) => self.fetcher.rested(id),
             Purpose::Upload(task) => self.upload_again(task),
             Purpose::StopNow => self.end(VolunteerEvent::Stopped),

@@ -114,14 +114,14 @@ impl Session {
         matches!(self.work, Work::ChallengeGathering | Work::Gathering(_))
     }
 
-    pub(super) fn blob_arrived(&mut self, id: BlobId, arrival: Arrival, detail: &str) {
+    pub(super) fn blob_arrived(&mut self, id: BlobId, arrival: Arrival, code: LocalCode, detail: &str) {
         match arrival {
             Arrival::Good | Arrival::Unasked => {}
             Arrival::Again { failures } => {
                 let millis = TRANSFER.span(failures, &mut self.random);
                 self.sleep(millis, Purpose::Fetch(id));
             }
-            Arrival::GivenUp => self.gave_up(LocalCode::BlobMissing, &format!("blob {id}: {detail}")),
+            Arrival::GivenUp => self.gave_up(code, &format!("blob {id}: {detail}")),
         }
     }
 

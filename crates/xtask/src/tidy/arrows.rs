@@ -20,11 +20,11 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("engine", &["graph", "protocol"]),
     ("volunteer", &["engine", "graph", "update", "protocol"]),
     ("browser", &["volunteer", "engine", "protocol"]),
-    // What an owner runs. The coordinator never executes a program, so it has no arrow to the
-    // engine or the volunteer; the binary brings the embedded worker.
+    // What an owner runs. Scheduling and merging never execute a program: the coordinator has no
+    // arrow to the engine, and reaches it only as a volunteer, the embedded worker.
     ("data", &["graph", "protocol"]),
     ("www", &[]),
-    ("coordinator", &["scheduler", "update", "ledger", "data", "graph", "www", "protocol"]),
+    ("coordinator", &["volunteer", "scheduler", "update", "ledger", "data", "graph", "www", "protocol"]),
     ("potluck", &["coordinator", "data", "graph", "engine", "update", "volunteer", "scheduler", "www", "protocol"]),
     ("simulator", &["scheduler", "update", "volunteer", "engine", "graph", "data", "protocol"]),
     // Tools know nothing of what they build.

@@ -53,7 +53,10 @@ fn shader_is_used(source: &Source, sources: &[Source], findings: &mut Findings) 
     let Some(name) = source.path.strip_prefix("shaders/").filter(|name| name.ends_with(".wgsl")) else {
         return;
     };
-    let including = |other: &Source| other.path.ends_with(".rs") && other.text.contains(name);
+    // By its whole name, or as the word that a macro completes.
+    let word = format!("\"{}\"", name.trim_end_matches(".wgsl"));
+    let including =
+        |other: &Source| other.path.ends_with(".rs") && (other.text.contains(name) || other.text.contains(&word));
     if !sources.iter().any(including) {
         findings.breaches.push(format!("{}: no Rust file includes it", source.path));
     }

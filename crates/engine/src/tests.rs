@@ -1,0 +1,171 @@
+//! Plans and trainers on the processor; the kernels themselves have their cases in `conformance`.
+
+use expect_test::{Expect, expect};
+use potluck_graph::{Block, Column, Program, batches, preset, random::SplitMix64};
+use potluck_protocol::{Optimizer, OuterStep, Recipe, Schedule, UpdateEncoding};
+
+use crate::{Choice, Engine, EngineError, Place, Plan, Trainer};
+
+fn recipe(batch: u32) -> Recipe {
+    Recipe {
+        optimizer: Optimizer::default(),
+        lr: 1e-2,
+        schedule: Schedule::Constant,
+        ramp_steps: 0,
+        clip_norm: 1.0,
+        steps: 8,
+        batch,
+        budget_samples: 1000,
+        target_accuracy: None,
+        outer: OuterStep::default(),
+        update: UpdateEncoding::E3m0,
+    }
+}
+
+fn program() -> Program {
+    preset::mlp(6, &[9, 5], 3).expect("a good program")
+}
+
+/// Three blobs around three corners: learnable, not trivial.
+fn blobs(samples: u32) -> Block {
+    let mut random = SplitMix64::new(5);
+    let labels: Vec<u32> = (0..samples).map(|sample| sample % 3).collect();
+    let x = labels.iter().flat_map(|&label| (0..6).map(move |f| if f % 3 == label { 1.0 } else { 0.0 }));
+    let x = x.map(|corner: f32| corner + random.unit() - 0.5).collect();
+    Block { samples, columns: vec![Column::F32(x), Column::U32(labels)] }
+}
+
+fn trainer(batch: u32) -> Trainer {
+    let engine = pollster::block_on(Engine::open(Choice::Cpu)).expect("always there");
+    let program = program();
+    pollster::block_on(engine.trainer(&program, &recipe(batch), &program.initial(1))).expect("it fits")
+}
+
+#[track_caller]
+fn check_plan(program: &Program, expected: Expect) {
+    let plan = Plan::new(program, &recipe(4)).expect("it fits");
+    let line = |d: &crate::Dispatch| format!("{:?} <- {:?}: {:?}\n", d.write, d.reads, d.kernel);
+    expected.assert_eq(&plan.dispatches.iter().map(line).collect::<String>());
+}
+
+#[test]
+fn bias_relu_and_its_gradient_are_fused() {
+    check_plan(&preset::mlp(6, &[9], 3).expect("a good program"), expect![[r#"
+        Slot(2) <- [Slot(0), Parameter { offset: 0, len: 54 }, Parameter { offset: 128, len: 9 }]: MatMul { form: Nt, m: 4, n: 9, k: 6, epilogue: BiasRelu }
+        Slot(3) <- [Slot(2), Parameter { offset: 64, len: 27 }, Parameter { offset: 192, len: 3 }]: MatMul { form: Nt, m: 4, n: 3, k: 9, epilogue: Bias }
+        Slot(4) <- [Slot(3), Slot(1)]: CrossEntropyStats { rows: 4, classes: 3 }
+        Slot(5) <- [Slot(3), Slot(1)]: CrossEntropyGrad { rows: 4, classes: 3 }
+        Gradient { offset: 64, len: 27 } <- [Slot(5), Slot(2)]: MatMul { form: Tn, m: 3, n: 9, k: 4, epilogue: None }
+        Gradient { offset: 192, len: 3 } <- [Slot(5)]: ColumnSum { rows: 4, columns: 3 }
+        Slot(6) <- [Slot(5), Parameter { offset: 64, len: 27 }, Slot(2)]: MatMul { form: Nn, m: 4, n: 9, k: 3, epilogue: Mask }
+        Gradient { offset: 0, len: 54 } <- [Slot(6), Slot(0)]: MatMul { form: Tn, m: 9, n: 6, k: 4, epilogue: None }
+        Gradient { offset: 128, len: 9 } <- [Slot(6)]: ColumnSum { rows: 4, columns: 9 }
+        Slot(7) <- [Gradient { offset: 0, len: 256 }]: NormPartials { len: 256 }
+        Slot(3) <- [Slot(7)]: ClipScale { clip_bits: 1065353216 }
+        Parameter { offset: 0, len: 256 } <- [Gradient { offset: 0, len: 256 }, Slot(3)]: AdamW { len: 256, decay_len: 128, constants: [1063675494, 1064514355, 841731191, 1036831949] }
+    "#]]);
+}
+
+#[test]
+fn no_dispatch_writes_what_it_reads() {
+    let plan = Plan::new(&program(), &recipe(4)).expect("it fits");
+    for dispatch in &plan.dispatches {
+        assert!(!dispatch.reads.contains(&dispatch.write), "{dispatch:?}");
+    }
+}
+
+#[test]
+fn slots_are_shared() {
+    let deep = preset::mlp(64, &[64; 12], 10).expect("a good program");
+    let plan = Plan::new(&deep, &recipe(8)).expect("it fits");
+    let intermediates = plan.dispatches.iter().filter(|d| matches!(d.write, Place::Slot(_))).count();
+    assert!(plan.slots.len() < intermediates, "{} slots for {intermediates} tensors", plan.slots.len());
+}
+
+#[test]
+fn the_plan_id_covers_batch_and_recipe() {
+    let id = |recipe: &Recipe| Plan::new(&program(), recipe).expect("it fits").id();
+    let clipped = Recipe { clip_norm: 2.0, ..recipe(4) };
+    assert_eq!(id(&recipe(4)), id(&recipe(4)));
+    assert_ne!(id(&recipe(4)), id(&recipe(5)));
+    assert_ne!(id(&recipe(4)), id(&clipped));
+}
+
+#[test]
+fn what_does_not_fit_is_declined() {
+    let wide = preset::mlp(60_000, &[400], 10).expect("within the limits");
+    let error = Plan::new(&wide, &recipe(4096)).expect_err("60,000 x 4,096 values are too many");
+    assert!(matches!(error, EngineError::TooLarge { .. }), "{error}");
+}
+
+#[test]
+fn training_learns_and_evaluation_agrees_with_it() {
+    let mut trainer = trainer(30);
+    let data = [blobs(300)];
+    let evaluate = |trainer: &mut Trainer| {
+        let rows: Vec<u32> = (0..30).collect();
+        pollster::block_on(trainer.evaluate(&Block::gather(&data, &rows))).expect("evaluates")
+    };
+    let before = evaluate(&mut trainer);
+    for rows in batches(3, 300, 100, 30) {
+        pollster::block_on(trainer.step(&Block::gather(&data, &rows), 1e-2)).expect("trains");
+    }
+    let after = evaluate(&mut trainer);
+    assert!(after.loss_sum < 0.2 * before.loss_sum, "{before:?} {after:?}");
+    assert!(after.correct >= 29, "{after:?}");
+    let loss = pollster::block_on(trainer.loss()).expect("reads");
+    assert_eq!(loss, (after.loss_sum / 30.0) as f32, "the same rows give the same loss");
+}
+
+#[test]
+fn a_short_batch_evaluates_like_its_rows() {
+    let mut trainer = trainer(8);
+    let data = [blobs(20)];
+    let mut sum = |rows: &[u32]| pollster::block_on(trainer.evaluate(&Block::gather(&data, rows))).expect("evaluates");
+    let (all, first, rest) = (sum(&[0, 1, 2, 3, 4]), sum(&[0, 1]), sum(&[2, 3, 4]));
+    assert_eq!(all.samples, 5);
+    assert_eq!(all.correct, first.correct + rest.correct);
+    assert!((all.loss_sum - first.loss_sum - rest.loss_sum).abs() < 1e-5);
+}
+
+#[test]
+fn restart_forgets_everything() {
+    let data = [blobs(64)];
+    let run = |trainer: &mut Trainer| {
+        for rows in batches(1, 64, 5, 16) {
+            pollster::block_on(trainer.step(&Block::gather(&data, &rows), 1e-2)).expect("trains");
+        }
+        pollster::block_on(trainer.weights()).expect("reads")
+    };
+    let mut trainer = trainer(16);
+    let first = run(&mut trainer);
+    pollster::block_on(trainer.restart(&program().initial(1))).expect("restarts");
+    assert_eq!(first, run(&mut trainer));
+}
+
+#[track_caller]
+fn check_refusal(batch: &[Column], expected: Expect) {
+    let error = pollster::block_on(trainer(2).step(batch, 1e-2)).expect_err("an error");
+    expected.assert_eq(&error.to_string());
+}
+
+#[test]
+fn a_wrong_batch_is_refused() {
+    check_refusal(&[], expect!["column 0 of the batch has 0 values, expected 12"]);
+    let x = Column::F32(vec![0.0; 12]);
+    check_refusal(&[x.clone(), Column::U32(vec![0])], expect!["column 1 of the batch has 1 values, expected 2"]);
+    check_refusal(&[x, Column::U32(vec![0, 3])], expect!["label 3 at row 1, expected below 3"]);
+}
+
+#[test]
+fn wrong_weights_are_refused() {
+    let mut trainer = trainer(2);
+    let before = pollster::block_on(trainer.weights()).expect("reads");
+    let short = pollster::block_on(trainer.restart(&before[1..])).expect_err("too few");
+    assert_eq!(short, EngineError::WeightCount { expected: before.len(), got: before.len() - 1 });
+    let mut bad = before.clone();
+    bad[7] = f32::NAN;
+    let nan = pollster::block_on(trainer.restart(&bad)).expect_err("not finite");
+    assert_eq!(nan.to_string(), "weight 7 is NaN");
+    assert_eq!(pollster::block_on(trainer.weights()).expect("reads"), before);
+}
