@@ -24,7 +24,11 @@ export function helpPanel(strings: Strings, actions: Actions, facts: { jobPage: 
   const stop = h("button", { type: "button", class: "button", "data-action": "stop" }, strings.stop);
   stop.addEventListener("click", () => actions.stop());
   let paused = false;
-  pause.addEventListener("click", () => (paused ? actions.resume() : actions.pause()));
+  pause.addEventListener("click", () => {
+    if (pause.getAttribute("aria-disabled") === "true") return;
+    if (paused) actions.resume();
+    else actions.pause();
+  });
 
   const head = h("div", { class: "head" }, circle.element, h("div", {}, title, version, accuracy));
   const body = h("div", { class: "scroll" }, head, why, list, share.element);
@@ -45,8 +49,8 @@ export function helpPanel(strings: Strings, actions: Actions, facts: { jobPage: 
       setText(why, whyLine(strings, model));
       why.hidden = why.textContent === "";
       setText(pause, paused ? strings.resume : strings.pause);
-      pause.disabled = model.scene === "stopping";
-      stop.disabled = model.scene === "stopping";
+      // Not `disabled`: that would take the keyboard's focus away before the next picture has it.
+      for (const button of [pause, stop]) button.setAttribute("aria-disabled", String(model.scene === "stopping"));
       share.update(model);
     },
   };

@@ -49,6 +49,8 @@ export interface Strings {
   shareNow: (share: string) => string;
   progress: (share: string) => string;
   ofData: (got: string, total: string | null) => string;
+  fold: string;
+  unfold: string;
   pause: string;
   resume: string;
   stop: string;
@@ -65,7 +67,7 @@ const en: Strings = {
   usesText: {
     graphics: (share) => `at most ${share} of its time`,
     data: (bytes) => `about ${bytes}, then a little per task`,
-    battery: "less when unplugged, where known",
+    battery: "less when unplugged",
     batteryPhone: "helps only while charging",
   },
   details: "Who, licences and data",
@@ -154,6 +156,8 @@ const en: Strings = {
   shareNow: (share) => `now ${share}`,
   progress: (share) => `${share} of the training done`,
   ofData: (got, total) => (total === null ? got : `${got} of ${total}`),
+  fold: "Fold to one line",
+  unfold: "Unfold",
   pause: "Pause",
   resume: "Resume",
   stop: "Stop",

@@ -105,6 +105,12 @@ impl Shared {
     }
 }
 
+/// Returns when the coordinator stops.
+pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
+    // An error means that nobody is left to say so.
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
 fn internal(error: BlobError) -> Problem {
     tracing::error!("{error}");
     Problem::new(ErrorCode::Internal, error.to_string())

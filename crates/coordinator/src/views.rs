@@ -86,7 +86,7 @@ pub(crate) struct VersionRow {
     pub(crate) test_loss: Option<f32>,
     pub(crate) test_accuracy: Option<f32>,
     /// Updates that went into it.
-    pub(crate) contributions: usize,
+    pub(crate) contributions: u32,
     /// Its parameters' blob.
     pub(crate) base: BlobId,
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use potluck_protocol::{BlobId, Millis, TaskId, TaskKind, Version, VolunteerKey, limits};
+use potluck_protocol::{BlobId, Millis, Split, TaskId, TaskKind, Version, VolunteerKey, limits};
 
 use crate::BlockRef;
 
@@ -34,6 +34,11 @@ impl Leased {
     /// True for a training task.
     pub fn trains(&self) -> bool {
         self.kind == TaskKind::Train
+    }
+
+    /// The split that it evaluates; `None` for a training task.
+    pub fn evaluates(&self) -> Option<Split> {
+        if let TaskKind::Evaluate { split } = self.kind { Some(split) } else { None }
     }
 
     /// Samples that the whole task trains on; 0 for an evaluation.
@@ -117,10 +122,6 @@ impl Leases {
 
     pub(crate) fn open_count(&self) -> usize {
         self.open.len()
-    }
-
-    pub(crate) fn is_open(&self, task: TaskId) -> bool {
-        self.open.contains_key(&task)
     }
 
     /// Open, or lapsed and not forgotten.

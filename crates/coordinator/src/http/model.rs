@@ -37,6 +37,10 @@ pub(super) async fn model(
         let detail = format!("{version} does not exist; the newest is {}", view.version);
         Problem::new(ErrorCode::BadRequest, detail)
     })?;
+    if !shared.is_public(row.base) {
+        let detail = format!("the parameters of {version} were not kept: of old versions every sixteenth is");
+        return Err(Problem::new(ErrorCode::UnknownBlob, detail));
+    }
     let bytes = shared.blob(row.base, limits::BLOB_BYTES_MAX).await?;
     let metadata = metadata(job, &row, &view.log);
     let program = Arc::clone(job.program());

@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     http::problem::Problem,
     job::{Job, Newcomer, verify},
-    shared::Shared,
+    shared::{Shared, closed},
 };
 
 /// Read at once; a message may be larger and is put together from such pieces.
@@ -203,7 +203,7 @@ impl Visit {
         loop {
             let frame = tokio::select! {
                 frame = self.line.socket.recv() => frame,
-                _ = self.line.closing.wait_for(|closing| *closing) => return Err(End::Closing),
+                () = closed(&mut self.line.closing) => return Err(End::Closing),
             };
             let refusal = match hear(frame)? {
                 Heard::Message(message) => match *message {
@@ -271,7 +271,7 @@ impl Talk<'_> {
                     }
                     self.visit.line.send_raw(Message::Ping(bytes::Bytes::new())).await?;
                 }
-                _ = closing.wait_for(|closing| *closing) => return Err(End::Closing),
+                () = closed(closing) => return Err(End::Closing),
             }
         }
     }
@@ -296,10 +296,13 @@ impl Talk<'_> {
                 return self.refuse(refusal(ErrorCode::BadRequest, format!("at most {max} leases are held"))).await;
             }
             ClientMessage::Release { tasks } => Input::Released { session, tasks },
-            ClientMessage::Bye => return Err(End::Done),
+            ClientMessage::Bye => {
+                // It gives back what it holds; that it left is said on the way out.
+                let _ = self.visit.job.send(Input::Bye { session }).await;
+                return Err(End::Done);
+            }
             ClientMessage::Result(signed) => {
-                let Visit { shared, job, .. } = &*self.visit;
-                match verify(shared, job, self.volunteer, signed).await {
+                match verify(&self.visit.job, self.volunteer, signed).await {
                     Ok((statement, signed, update)) => Input::Result { session, statement, signed, update },
                     Err(refusal) => return self.refuse(refusal).await,
                 }

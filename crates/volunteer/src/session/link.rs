@@ -178,7 +178,7 @@ impl Session {
         if let Err(reason) = fits(&welcome) {
             return self.end(VolunteerEvent::Unsupported { reason });
         }
-        let (card, volunteer) = (welcome.job.clone(), self.config.volunteer);
+        let (card, volunteer) = (Box::new(welcome.job.clone()), self.config.volunteer);
         let program: BlobId = welcome.program;
         self.link = Link::Joined(link, welcome);
         self.report(VolunteerEvent::Joined { card, volunteer });

@@ -9,7 +9,8 @@
 //! | a module named `properties`, in any crate        | property                              |
 //! | a module named `tidy`, in xtask                  | tidy                                  |
 //! | every other test of a crate                      | unit                                  |
-//! | `tests/browser/*.test.mjs`                       | by its file: kernels or e2e, and the browser |
+//! | `tests/browser/widget*.test.mjs`                 | unit                                  |
+//! | other `tests/browser/*.test.mjs`                 | by its file: kernels or e2e, and the browser |
 //! | `tests/python/test_*.py`                         | external                              |
 
 use std::fmt;
@@ -50,7 +51,8 @@ impl Category {
     pub(crate) const CARGO: [Self; 6] =
         [Self::Unit, Self::Property, Self::KernelsNative, Self::Faults, Self::Protocol, Self::Tidy];
     /// What the browser suites can bring.
-    pub(crate) const NODE: [Self; 6] = [
+    pub(crate) const NODE: [Self; 7] = [
+        Self::Unit,
         Self::KernelsChromium,
         Self::KernelsFirefox,
         Self::E2eChromium,
@@ -115,6 +117,9 @@ impl Category {
         }
         if file.contains("protocol") {
             return Ok(Self::Protocol);
+        }
+        if file.contains("widget") {
+            return Ok(Self::Unit);
         }
         let chromium = file.contains("chromium") || lower.contains("chromium");
         let firefox = file.contains("firefox") || lower.contains("firefox");

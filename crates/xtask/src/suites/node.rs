@@ -14,7 +14,7 @@ use crate::project::Project;
 use crate::setup::Tools;
 use crate::shell;
 
-/// Set to 1, the suites register their tests and run none; nothing may start a browser then.
+/// Set to 1 while only names are wanted; nothing may start a browser then.
 const LIST_VARIABLE: &str = "POTLUCK_TEST_LIST";
 
 fn files(project: &Project) -> Result<Vec<PathBuf>> {
@@ -28,18 +28,19 @@ fn files(project: &Project) -> Result<Vec<PathBuf>> {
 
 pub(super) fn list(project: &Project, tools: &Tools) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
-    let mut command = runner(project, tools, &files(project)?);
-    // No test's name matches, so each is reported as skipped.
-    command.env(LIST_VARIABLE, "1").arg("--test-name-pattern=^(?!)$");
-    let ended_well = events_of(&mut command, |event| {
-        if let Event::Test { file, name, .. } = event {
-            let category = Category::of_browser_test(&file, &name)?;
-            cases.push(Case { suite: format!("tests/browser/{file}"), category });
+    for file in files(project)? {
+        let mut command = tools.node();
+        command.arg("--import").arg(project.at("crates/xtask/list.mjs")).arg(&file).env(LIST_VARIABLE, "1");
+        let ended_well = events_of(&mut command, |event| {
+            if let Event::Test { file, name, .. } = event {
+                let category = Category::of_browser_test(&file, &name)?;
+                cases.push(Case { suite: format!("tests/browser/{file}"), category });
+            }
+            Ok(())
+        })?;
+        if !ended_well {
+            bail!("`{}` failed", shell::words(&command));
         }
-        Ok(())
-    })?;
-    if !ended_well {
-        bail!("`{}` failed", shell::words(&command));
     }
     Ok(cases)
 }
@@ -66,8 +67,7 @@ pub(super) fn run(project: &Project, tools: &Tools, request: &Request) -> Result
                 if let Some(error) = error {
                     println!("{error}");
                 }
-                let category = Category::of_browser_test(&file, &name)?;
-                outcomes.push(Outcome { suite: format!("tests/browser/{file}"), name, category, passed });
+                outcomes.push(outcome_of(file, name, passed));
             }
             Event::Printed(line) => {
                 printed.push_str(&line);
@@ -83,6 +83,19 @@ pub(super) fn run(project: &Project, tools: &Tools, request: &Request) -> Result
     }
     clock.print(passed, failed);
     Ok(Report { outcomes, ended_well })
+}
+
+/// A file that died before its tests has no test's name, so it may fit no category; it must count
+/// as failed all the same.
+fn outcome_of(file: String, name: String, passed: bool) -> Outcome {
+    let (category, passed) = match Category::of_browser_test(&file, &name) {
+        Ok(category) => (category, passed),
+        Err(error) => {
+            println!("  {error}");
+            (Category::Faults, false)
+        }
+    };
+    Outcome { suite: format!("tests/browser/{file}"), name, category, passed }
 }
 
 fn runner(project: &Project, tools: &Tools, files: &[PathBuf]) -> Command {

@@ -35,6 +35,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     let sources = sources(project)?;
     let mut findings = Findings::default();
     arrows::check(project, &mut findings)?;
+    arrows::check_worker(&sources, &mut findings);
     sources::check(&sources, &mut findings);
     words::check(&sources, &mut findings);
     readme(&sources, &mut findings)?;
@@ -117,6 +118,11 @@ mod tests {
     #[test]
     fn arrows_point_downward() {
         check(|project, _, findings| arrows::check(project, findings).unwrap());
+    }
+
+    #[test]
+    fn only_the_embedded_worker_executes_programs() {
+        check(|_, sources, findings| arrows::check_worker(sources, findings));
     }
 
     #[test]
