@@ -108,6 +108,17 @@ export class Visitor {
     });
   }
 
+  /** Folds or unfolds a card in a corner, which moves under the pointer. @param {boolean} folded */
+  async fold(folded) {
+    const frame = await this.frame();
+    const expanded = () => frame.$eval("[data-action=fold]", (button) => button.getAttribute("aria-expanded"));
+    await until(folded ? "the card to fold" : "the card to unfold", async () => {
+      if ((await expanded()) === String(!folded)) return true;
+      await this.press("fold");
+      return false;
+    });
+  }
+
   /** A press in the middle of the element, whatever it shows. */
   async pressElement() {
     const element = await this.page.waitForSelector("potluck-widget");

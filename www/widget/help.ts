@@ -8,6 +8,9 @@ import type { Actions, Panel } from "./view.ts";
 import type { Model } from "./model.ts";
 import type { Strings } from "./strings.ts";
 
+/** One refused result is a lost race; several in a row are worth a word. */
+const REFUSALS_SHOWN = 3;
+
 export function helpPanel(strings: Strings, actions: Actions, facts: { jobPage: string }): Panel {
   const title = h("h1", { tabindex: "-1" });
   const version = h("p", { class: "by" });
@@ -104,6 +107,7 @@ function whyLine(strings: Strings, model: Model): string {
     return strings.ofData(megabytes(model.bytes), model.bytesTotal === null ? null : megabytes(model.bytesTotal));
   }
   if (model.reason !== null) return strings.why[model.reason];
+  if (model.refusals >= REFUSALS_SHOWN) return strings.refused(model.refusal);
   if (model.limiter !== null && model.scene === "helping") {
     return `${strings.why[model.limiter]} (${strings.shareNow(percent(model.shareNow, 0))})`;
   }

@@ -42,6 +42,7 @@ export interface Strings {
   gave: string;
   gaveText: (tasks: string, samples: string, one: boolean) => string;
   gaveNothing: string;
+  refused: (detail: string) => string;
   device: string;
   deviceNone: string;
   forced: string;
@@ -149,6 +150,7 @@ const en: Strings = {
   gave: "You gave",
   gaveText: (tasks, samples, one) => `${tasks} ${one ? "task" : "tasks"} · ${samples} samples`,
   gaveNothing: "your first task is on its way",
+  refused: (detail) => `The last results were not accepted: ${detail}.`,
   device: "Device",
   deviceNone: "not measured yet",
   forced: "forced",

@@ -60,7 +60,7 @@ use stores::Stores;
 use worker::Worker;
 
 /// What is called with every fact once it is durable.
-type Observer = Arc<dyn Fn(&Fact) + Send + Sync>;
+type Observer = Arc<dyn Fn(&JobName, &Fact) + Send + Sync>;
 
 /// Why a coordinator cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +116,13 @@ impl Builder {
     /// Calls this with every new fact, once it is durable and in order. It runs on the job's own
     /// task, so it must be quick.
     #[must_use]
-    pub fn observe(mut self, observer: impl Fn(&Fact) + Send + Sync + 'static) -> Self {
+    pub fn observe(self, observer: impl Fn(&Fact) + Send + Sync + 'static) -> Self {
+        self.observe_each(move |_, fact| observer(fact))
+    }
+
+    /// The same, with the job that the fact is about.
+    #[must_use]
+    pub fn observe_each(mut self, observer: impl Fn(&JobName, &Fact) + Send + Sync + 'static) -> Self {
         self.observers.push(Arc::new(observer));
         self
     }

@@ -1,9 +1,7 @@
 //! What the API shows of a job, as JSON. Kept apart from the scheduler's types, so that neither
 //! can change the other by accident.
 
-use potluck_protocol::{
-    Backend, BlobId, JobCard, Millis, ProgramFacts, Recipe, TaskId, Version, VolunteerKey,
-};
+use potluck_protocol::{Backend, BlobId, JobCard, Millis, ProgramFacts, Recipe, TaskId, Version, VolunteerKey};
 use serde::Serialize;
 
 /// `GET jobs/{job}`, and the `job` event.

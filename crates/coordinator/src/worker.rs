@@ -12,8 +12,8 @@ use ed25519_dalek::{Signer, SigningKey};
 use potluck_engine::{Choice, Engine};
 use potluck_graph::Block;
 use potluck_protocol::{
-    Backend, BlobId, Device, Evaluation, Lease, PROTOCOL_MAX, ServerMessage, SignedStatement, Statement,
-    TaskKind, VolunteerKey, limits,
+    Backend, BlobId, Device, Evaluation, Lease, PROTOCOL_MAX, ServerMessage, SignedStatement, Statement, TaskKind,
+    VolunteerKey, limits,
 };
 use potluck_scheduler::{Input, SessionId};
 use potluck_volunteer::{Blob, Pace, Run, RunError, Share, StopFlag, TaskRunner};

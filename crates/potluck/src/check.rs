@@ -64,10 +64,24 @@ fn rows(file: &JobFile, ingested: &Ingested) -> Vec<(&'static str, String)> {
         ("parameters", print::count(parameters)),
         ("first download", print::bytes(first)),
         ("each task", format!("{} down, {} up", print::bytes(next), print::bytes(upload))),
-        ("work of a task", format!("{} x {} = {task_samples} samples, {}", recipe.steps, recipe.batch, print::flops(task_flops))),
+        (
+            "work of a task",
+            format!("{} x {} = {task_samples} samples, {}", recipe.steps, recipe.batch, print::flops(task_flops)),
+        ),
         ("work of an evaluation", print::flops(valid)),
-        ("tasks in the budget", format!("{} ({} samples, {:.1} epochs)", print::count(tasks), print::count(recipe.budget_samples), recipe.budget_samples as f64 / train.max(1) as f64)),
+        (
+            "tasks in the budget",
+            format!(
+                "{} ({} samples, {:.1} epochs)",
+                print::count(tasks),
+                print::count(recipe.budget_samples),
+                recipe.budget_samples as f64 / train.max(1) as f64
+            ),
+        ),
         ("work of the budget", print::flops(tasks * task_flops)),
-        ("useful at once", format!("about {} volunteers, one task each an epoch", print::count((train / task_samples).max(1)))),
+        (
+            "useful at once",
+            format!("about {} volunteers, one task each an epoch", print::count((train / task_samples).max(1))),
+        ),
     ]
 }

@@ -7,7 +7,7 @@ use potluck_protocol::JobName;
 
 /// Train models with the GPUs of the visitors who choose to help.
 #[derive(Debug, Parser)]
-#[command(name = "potluck", version, propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "potluck", version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

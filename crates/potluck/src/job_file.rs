@@ -19,13 +19,15 @@ pub(crate) fn read(path: &Path) -> Result<Read, CliError> {
     let path = if path.is_dir() { path.join("job.toml") } else { path.to_owned() };
     let shown = path.display();
     let mistake = |text: String| CliError::Mistake(text);
-    let metadata = std::fs::metadata(&path)
-        .map_err(|e| mistake(format!("cannot read the job file {shown} ({e}); `potluck init` writes one to fill in")))?;
+    let metadata = std::fs::metadata(&path).map_err(|e| {
+        mistake(format!("cannot read the job file {shown} ({e}); `potluck init` writes one to fill in"))
+    })?;
     if metadata.len() > limits::JOB_FILE_BYTES_MAX as u64 {
         let max = limits::JOB_FILE_BYTES_MAX;
         return Err(mistake(format!("{shown} has {} bytes, a job file at most {max}", metadata.len())));
     }
-    let text = std::fs::read_to_string(&path).map_err(|e| mistake(format!("cannot read the job file {shown} ({e})")))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|e| mistake(format!("cannot read the job file {shown} ({e})")))?;
     let file = JobFile::parse(&text).map_err(|e| mistake(format!("{shown}: {e}")))?;
     let base_folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     Ok(Read { file, path, base_folder })

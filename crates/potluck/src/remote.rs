@@ -33,7 +33,8 @@ pub(crate) fn status(url: &str, job: Option<&JobName>) -> Result<(), CliError> {
     for name in names {
         rows.push(status_row(&name, &get_json(&format!("{base}/api/v1/jobs/{name}"))?));
     }
-    let head = ["job", "phase", "version", "samples", "budget", "volunteers", "valid loss", "valid accuracy", "test accuracy"];
+    let head =
+        ["job", "phase", "version", "samples", "budget", "volunteers", "valid loss", "valid accuracy", "test accuracy"];
     print::table(&head, &rows);
     Ok(())
 }
@@ -81,7 +82,9 @@ pub(crate) fn control(target: &ControlTarget, control: &str) -> Result<(), CliEr
     let ControlTarget { url, job, token_file } = target;
     let token = std::fs::read_to_string(token_file).map_err(|e| {
         let file = token_file.display();
-        CliError::Mistake(format!("cannot read the owner token {file} ({e}); it is `owner-token` in the coordinator's folder"))
+        CliError::Mistake(format!(
+            "cannot read the owner token {file} ({e}); it is `owner-token` in the coordinator's folder"
+        ))
     })?;
     let address = format!("{}/api/v1/jobs/{job}/control", base(url)?);
     let request = agent().post(&address).header("authorization", format!("Bearer {}", token.trim()));

@@ -28,7 +28,7 @@ async fn run(options: ServeOptions) -> Result<(), CliError> {
     // Before any work: a port in use is the likeliest trouble.
     let listener = TcpListener::bind(listen).await.map_err(|e| explain_bind(listen, &e))?;
     let names: Vec<JobName> = reads.iter().map(|read| read.file.job.name.clone()).collect();
-    let mut builder = Coordinator::builder(&folder).observe(show);
+    let mut builder = Coordinator::builder(&folder).observe_each(show);
     for Read { file, base_folder, .. } in reads {
         builder = builder.job(file, base_folder);
     }
@@ -60,7 +60,9 @@ fn log_to_stderr() {
 fn explain_bind(listen: SocketAddr, error: &std::io::Error) -> CliError {
     CliError::Failure(match error.kind() {
         ErrorKind::AddrInUse => {
-            format!("{listen} is in use: stop what uses it, or choose another with --listen, such as --listen 127.0.0.1:0")
+            format!(
+                "{listen} is in use: stop what uses it, or choose another with --listen, such as --listen 127.0.0.1:0"
+            )
         }
         ErrorKind::PermissionDenied => {
             format!("{listen} needs more rights: choose a port above 1023 with --listen")
@@ -96,16 +98,17 @@ fn greet(coordinator: &Coordinator, address: SocketAddr, jobs: &[JobName]) {
 }
 
 /// The news of a job, one line each.
-fn show(fact: &Fact) {
+fn show(job: &JobName, fact: &Fact) {
     match fact {
         Fact::Evaluated { version, split, evaluation, .. } => {
             let split = if *split == Split::Test { "test" } else { "valid" };
             let (loss, percent) = (evaluation.loss, evaluation.accuracy * 100.0);
-            print::line(&format!("{version}: {split} loss {loss:.4}, accuracy {percent:.2} %"));
+            print::line(&format!("{job} {version}: {split} loss {loss:.4}, accuracy {percent:.2} %"));
         }
-        Fact::Paused { .. } => print::line("paused"),
-        Fact::Resumed { .. } => print::line("resumed"),
-        Fact::Finished { version, .. } => print::line(&format!("the job is finished with {version}")),
+        Fact::Paused { .. } => print::line(&format!("{job}: paused")),
+        Fact::Resumed { .. } => print::line(&format!("{job}: resumed")),
+        Fact::Stopped { .. } => print::line(&format!("{job}: stopped by its owner")),
+        Fact::Finished { version, .. } => print::line(&format!("{job}: finished with {version}")),
         _ => {}
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use potluck_volunteer::{Choice, Volunteer, VolunteerError, VolunteerEvent};
+use potluck_volunteer::{Choice, Volunteer, VolunteerError, VolunteerEvent, WaitingFor};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -77,9 +77,16 @@ fn news(event: &VolunteerEvent) -> Option<String> {
         E::CheckingDevice => "measuring this device".to_owned(),
         E::Device { device } => {
             let adapter = if device.adapter.is_empty() { "processor" } else { &device.adapter };
-            format!("computing on {} ({:?}{})", plain(adapter), device.backend, if device.forced { ", as told" } else { "" })
+            format!(
+                "computing on {} ({:?}{})",
+                plain(adapter),
+                device.backend,
+                if device.forced { ", as told" } else { "" }
+            )
         }
         E::Fallback { reason } => format!("another device took over: {}", plain(reason)),
+        // Between two tasks there is nothing to tell.
+        E::Waiting { reason: WaitingFor::Asking | WaitingFor::Round, .. } => return None,
         E::Waiting { reason, .. } => format!("waiting: {reason:?}").to_lowercase(),
         E::Credited { task, tasks, samples } => {
             format!("task {task} counts: {} tasks, {} samples so far", print::count(*tasks), print::count(*samples))

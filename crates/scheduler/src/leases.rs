@@ -22,6 +22,8 @@ pub struct Leased {
     pub steps: u32,
     /// Samples a step.
     pub batch: u32,
+    /// Mean of the learning rates at its start and end.
+    pub lr: f32,
     /// When it was leased.
     pub leased_at: Millis,
     /// After this its blocks may be leased again.

@@ -151,7 +151,7 @@ fn trained(
     let Some(id) = statement.update.filter(|_| statement.evaluation.is_none()) else {
         return Err(mismatch("expected an update and no evaluation"));
     };
-    let norm = usable_norm(turn, steps, id, update)?;
+    let norm = usable_norm(turn, leased, steps, (id, update))?;
     Ok(Fact::ResultAccepted {
         at: turn.now,
         task: statement.task,
@@ -166,7 +166,12 @@ fn trained(
 }
 
 /// The norm of an update that can be merged.
-fn usable_norm(turn: &Turn<'_>, steps: u32, id: BlobId, update: Option<&UpdateFacts>) -> Result<f32, Refusal> {
+fn usable_norm(
+    turn: &Turn<'_>,
+    leased: &Leased,
+    steps: u32,
+    (id, update): (BlobId, Option<&UpdateFacts>),
+) -> Result<f32, Refusal> {
     let Some(&UpdateFacts { id: _, norm, finite, well_formed }) = update.filter(|facts| facts.id == id) else {
         return Err(refuse(ErrorCode::UpdateMissing, format!("update {id} was not uploaded")));
     };
@@ -177,7 +182,7 @@ fn usable_norm(turn: &Turn<'_>, steps: u32, id: BlobId, update: Option<&UpdateFa
     if !finite || !norm.is_finite() {
         return Err(refuse(ErrorCode::UpdateNotFinite, format!("update {id} holds NaN or infinity")));
     }
-    match turn.state.norms().band(steps) {
+    match turn.state.norms().band(steps, leased.lr) {
         Some(band) if !band.contains(&norm) => {
             let (min, max) = (band.start(), band.end());
             let detail = format!("update norm {norm} is outside [{min}, {max}] for {steps} steps");

@@ -9,6 +9,8 @@
 //! commit that holds a stale part therefore steps without it, at the recipe's rate, and leaves it as
 //! it was for the rounds that follow.
 
+use std::collections::BTreeMap;
+
 use potluck_protocol::{BlobId, Millis, OuterStep, ServerMessage, Split, TaskId, Version, VolunteerKey};
 
 use crate::decide::Turn;
@@ -31,7 +33,7 @@ pub(crate) fn end(turn: &mut Turn<'_>) -> bool {
 }
 
 /// All that is pending, in the order of its tasks.
-fn parts(pending: &std::collections::BTreeMap<TaskId, Pending>, version: Version) -> Vec<MergePart> {
+fn parts(pending: &BTreeMap<TaskId, Pending>, version: Version) -> Vec<MergePart> {
     let weights: Vec<(VolunteerKey, f64)> = pending
         .values()
         .map(|p| (p.volunteer, weight(p.samples, version.0.saturating_sub(p.base_version.0))))
@@ -62,7 +64,7 @@ fn is_awaited(turn: &Turn<'_>) -> bool {
     })
 }
 
-/// A merge is done. One that nobody asked for, or that was answered before, changes nothing.
+/// A merge is done. One that was answered before, or that holds what does not wait, changes nothing.
 pub(crate) fn commit(
     turn: &mut Turn<'_>,
     version: Version,
@@ -70,9 +72,8 @@ pub(crate) fn commit(
     momentum: Option<BlobId>,
     parts: &[Contribution],
 ) {
-    let expected = version == turn.state.version().next() && turn.presence.merging() == Some(version);
     let pending = turn.state.pending();
-    if expected && parts.iter().all(|part| pending.contains_key(&part.task)) {
+    if version == turn.state.version().next() && parts.iter().all(|part| pending.contains_key(&part.task)) {
         turn.facts.push(Fact::Committed { at: turn.now, version, base, momentum, parts: parts.to_vec() });
     }
 }

@@ -71,8 +71,8 @@ impl State {
                 seed: _,
                 steps,
                 batch,
-                lr_start: _,
-                lr_end: _,
+                lr_start,
+                lr_end,
                 deadline_at,
                 expiry_at,
             } => {
@@ -83,6 +83,7 @@ impl State {
                     base_version: *base_version,
                     steps: *steps,
                     batch: *batch,
+                    lr: (*lr_start + *lr_end) / 2.0,
                     leased_at: *at,
                     deadline_at: *deadline_at,
                     expiry_at: *expiry_at,
@@ -94,7 +95,9 @@ impl State {
                 self.leases.forget_expired(*at);
             }
             Fact::ResultAccepted { at, task, steps, samples, update, norm, train_loss: _, signed: _, late } => {
-                self.norms.add(*steps, *norm);
+                if let Some(leased) = self.leases.get(*task) {
+                    self.norms.add(*steps, leased.lr, *norm);
+                }
                 self.accept(*at, *task, *steps, *samples, *update, *late);
             }
             Fact::Committed { at, version, base, momentum, parts } => {

@@ -45,7 +45,8 @@ pub(super) async fn model(
     let metadata = metadata(job, &row, &view.log);
     let program = Arc::clone(job.program());
     let made = tokio::task::spawn_blocking(move || {
-        let weights = potluck_update::weights_from_bytes(&bytes, program.parameter_count()).map_err(|e| e.to_string())?;
+        let weights =
+            potluck_update::weights_from_bytes(&bytes, program.parameter_count()).map_err(|e| e.to_string())?;
         potluck_data::safetensors_from(&program, &weights, &metadata).map_err(|e| e.to_string())
     });
     let internal = |detail: String| Problem::new(ErrorCode::Internal, detail);

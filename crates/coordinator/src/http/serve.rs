@@ -74,4 +74,3 @@ async fn answer(stream: TcpStream, router: Router, mut closing: watch::Receiver<
     }
     let _ = connection.await;
 }
-

@@ -142,7 +142,10 @@ fn hear(frame: Option<Result<Message, axum::Error>>) -> Result<Heard, End> {
 fn message_from_text(text: &str) -> Result<ClientMessage, Refusal> {
     let max = limits::MESSAGE_BYTES_MAX;
     if text.len() > max {
-        return Err(refusal(ErrorCode::TooLarge, format!("a message has at most {max} bytes, this one {}", text.len())));
+        return Err(refusal(
+            ErrorCode::TooLarge,
+            format!("a message has at most {max} bytes, this one {}", text.len()),
+        ));
     }
     serde_json::from_str(text).map_err(|e| {
         let code = if e.is_data() { ErrorCode::UnknownMessage } else { ErrorCode::BadJson };
@@ -271,9 +274,18 @@ impl Talk<'_> {
                     }
                     self.visit.line.send_raw(Message::Ping(bytes::Bytes::new())).await?;
                 }
-                () = closed(closing) => return Err(End::Closing),
+                () = closed(closing) => return self.say_the_rest().await,
             }
         }
+    }
+
+    /// Sends what the actor said before the coordinator was told to stop, the end of the job above
+    /// all.
+    async fn say_the_rest(&mut self) -> Result<(), End> {
+        while let Ok(message) = self.inbox.try_recv() {
+            self.visit.line.send(&message).await?;
+        }
+        Err(End::Closing)
     }
 
     async fn refuse(&mut self, refusal: Refusal) -> Result<(), End> {
@@ -301,12 +313,10 @@ impl Talk<'_> {
                 let _ = self.visit.job.send(Input::Bye { session }).await;
                 return Err(End::Done);
             }
-            ClientMessage::Result(signed) => {
-                match verify(&self.visit.job, self.volunteer, signed).await {
-                    Ok((statement, signed, update)) => Input::Result { session, statement, signed, update },
-                    Err(refusal) => return self.refuse(refusal).await,
-                }
-            }
+            ClientMessage::Result(signed) => match verify(&self.visit.job, self.volunteer, signed).await {
+                Ok((statement, signed, update)) => Input::Result { session, statement, signed, update },
+                Err(refusal) => return self.refuse(refusal).await,
+            },
         };
         self.visit.job.send(input).await.map_err(|_| End::Closing)
     }

@@ -7,9 +7,7 @@ use std::{
     time::Duration,
 };
 
-use potluck_protocol::{
-    ErrorCode, JobCard, Refusal, ServerMessage, TaskId, Version, VolunteerKey, Welcome, limits,
-};
+use potluck_protocol::{ErrorCode, JobCard, Refusal, ServerMessage, TaskId, Version, VolunteerKey, Welcome, limits};
 use potluck_scheduler::{Control, Core, Effect, Fact, Input, SessionId};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -105,6 +103,8 @@ pub(super) struct Parts {
     pub(super) outlets: Arc<Outlets>,
     pub(super) stores: Arc<Stores>,
     pub(super) clock: Clock,
+    /// The job's first fact, where this start made it.
+    pub(super) made: Option<Fact>,
 }
 
 /// The actor of one job.
@@ -123,11 +123,13 @@ pub(crate) struct Actor {
     shown: Shown,
     merging: Option<JoinHandle<Result<Input, MergeError>>>,
     chores: Chores,
+    /// Durable already, but shown to nobody yet.
+    made: Option<Fact>,
 }
 
 impl Actor {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { card, core, journal, bench, mail, outlets, stores, clock } = parts;
+        let Parts { card, core, journal, bench, mail, outlets, stores, clock, made } = parts;
         let chores = Chores::new(card.name.clone(), bench.clone(), Arc::clone(&stores), &core);
         Self {
             card,
@@ -144,6 +146,7 @@ impl Actor {
             shown: None,
             merging: None,
             chores,
+            made,
         }
     }
 
@@ -172,6 +175,9 @@ impl Actor {
     }
 
     async fn live(&mut self) -> Result<(), Failure> {
+        if let Some(made) = self.made.take() {
+            self.publish(&[made]);
+        }
         self.handle(vec![Message::Input(Input::Started)]).await?;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -299,7 +305,7 @@ impl Actor {
     fn publish(&mut self, facts: &[Fact]) {
         let mut rows = BTreeSet::new();
         for fact in facts {
-            self.observers.iter().for_each(|observer| observer(fact));
+            self.observers.iter().for_each(|observer| observer(&self.card.name, fact));
             match fact {
                 Fact::Committed { version, base, .. } => {
                     self.stores.publish([*base]);

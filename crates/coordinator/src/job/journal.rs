@@ -94,7 +94,8 @@ impl Journal {
             head = Head::from(&record);
             records.push(record);
         }
-        let (log, folder, name, expected) = (Arc::clone(&self.log), Arc::clone(&self.folder), self.job.clone(), self.head);
+        let (log, folder, name, expected) =
+            (Arc::clone(&self.log), Arc::clone(&self.folder), self.job.clone(), self.head);
         blocking(move || {
             let appended = log.append(&name, &expected, &records);
             drop(folder);
@@ -169,8 +170,7 @@ mod tests {
         let (_root, folder) = folder();
         let log = Arc::new(MemoryLog::default());
         let (mut journal, _) = open(&log, &folder).await.expect("empty");
-        let contribution =
-            potluck_scheduler::Contribution { task: potluck_protocol::TaskId(1), weight: f32::INFINITY };
+        let contribution = potluck_scheduler::Contribution { task: potluck_protocol::TaskId(1), weight: f32::INFINITY };
         let base = potluck_protocol::BlobId([0; 32]);
         let version = potluck_protocol::Version(1);
         let fact = Fact::Committed { at: 1, version, base, momentum: None, parts: vec![contribution] };

@@ -33,8 +33,7 @@ pub(super) fn superseded<'a>(
     parameters: u64,
     retained: &BTreeSet<BlobId>,
 ) -> Vec<BlobId> {
-    let (kept, gone): (Vec<&VersionRecord>, Vec<_>) =
-        history.partition(|r| is_kept(r.version, newest, parameters));
+    let (kept, gone): (Vec<&VersionRecord>, Vec<_>) = history.partition(|r| is_kept(r.version, newest, parameters));
     let kept: BTreeSet<BlobId> = kept.into_iter().map(|r| r.base).collect();
     let gone = gone.into_iter().map(|r| r.base);
     gone.filter(|base| !kept.contains(base) && !retained.contains(base)).collect()

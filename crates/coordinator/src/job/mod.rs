@@ -23,6 +23,7 @@ use potluck_scheduler::{Control, Input, UpdateFacts};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 
 use crate::{
+    blobs::{BlobError, id_of},
     http::problem::Problem,
     stores::Stores,
     views::{ContributionRow, JobView, LeaseView, Phase, VersionRow},
@@ -261,7 +262,7 @@ impl Job {
     /// Takes in an update whose sender was checked: decodes it, and stores it if it is good.
     pub(crate) async fn take_update(&self, task: TaskId, bytes: Bytes) -> Result<(), Problem> {
         let Fixed { uploads, stores, .. } = &self.fixed;
-        let (id, length) = (BlobId::of(&bytes), bytes.len());
+        let (id, length) = (id_of(&bytes).await.map_err(|e| self.internal(&e))?, bytes.len());
         let facts = uploads.facts(id, bytes.clone(), &stores.decoding).await.map_err(|e| self.internal(&e))?;
         if !facts.well_formed {
             return Err(update_malformed("bytes of another kind", uploads.update_bytes()));
@@ -291,7 +292,7 @@ impl Job {
         uploads.recall(statement.task, id, &stores.decoding).await.map_err(|e| self.internal(&e))
     }
 
-    fn internal(&self, error: &crate::blobs::BlobError) -> Problem {
+    fn internal(&self, error: &BlobError) -> Problem {
         tracing::error!("job {}: {error}", self.name());
         Problem::new(ErrorCode::Internal, error.to_string())
     }

@@ -75,7 +75,9 @@ pub fn size_problem(facts: &ProgramFacts) -> Option<String> {
     let first = parameters * 4 + (limits::PROGRAM_BYTES_MAX + limits::BLOCK_BYTES_MAX) as u64;
     let max = limits::FIRST_DOWNLOAD_BYTES_MAX;
     (first > max).then(|| {
-        format!("a visitor would download {first} bytes before the first task, at most {max}: make model.hidden smaller")
+        format!(
+            "a visitor would download {first} bytes before the first task, at most {max}: make model.hidden smaller"
+        )
     })
 }
 
@@ -103,18 +105,19 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
         core.apply(&fact);
     };
     let mut journal = Journal::open(name.clone(), Arc::clone(log), Arc::clone(folder), taken).await?;
+    let mut first = None;
     if journal.head().seq == 0 {
-        let made = make(file, base_folder, stores, clock).await?;
-        journal.append(std::slice::from_ref(&made)).await?;
-        core.apply(&made);
+        let fact = make(file, base_folder, stores, clock).await?;
+        journal.append(std::slice::from_ref(&fact)).await?;
+        core.apply(&fact);
+        first = Some(fact);
     } else {
         warn_of_changes(file, &core);
     }
     let made = core.state().job().ok_or(OpenError::NotMade)?;
     let program_json = stores.blobs.get(made.program, limits::PROGRAM_BYTES_MAX).await?;
     let program = Program::parse(&program_json).map_err(|e| OpenError::Program(e.to_string()))?;
-    let uploads =
-        Arc::new(Uploads::new(stores.updates_of(&name)?, made.recipe.update, program.parameter_count()));
+    let uploads = Arc::new(Uploads::new(stores.updates_of(&name)?, made.recipe.update, program.parameter_count()));
     let bench = Bench {
         blobs: stores.blobs.clone(),
         momenta: stores.momenta_of(&name)?,
@@ -137,6 +140,7 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
         outlets: Arc::clone(&outlets),
         stores: Arc::clone(stores),
         clock: (*clock).clone(),
+        made: first,
     });
     let origins = file.visitors.origins.clone();
     let program = Arc::new(program);

@@ -1,5 +1,7 @@
 //! A volunteer that makes its results up, and says whatever a test wants it to say.
 
+use std::collections::BTreeSet;
+
 use ed25519_dalek::{Signer, SigningKey};
 use futures::{SinkExt, StreamExt};
 use potluck_protocol::{
@@ -151,6 +153,11 @@ impl<'a> Client<'a> {
         let signed = self.sign(&self.statement(lease, &update));
         self.hand_in(signed).await
     }
+}
+
+/// The blocks of a lease; their order changes when they are leased again.
+pub(super) fn blocks(lease: &Lease) -> BTreeSet<BlobId> {
+    lease.task.blocks.iter().copied().collect()
 }
 
 /// Why a verdict is a no.

@@ -84,7 +84,9 @@ async fn operators_see_health_numbers_and_who_runs_this() {
     let health = site.get("/healthz").await;
     assert_eq!((health.status, health.json()), (200, serde_json::json!({ "status": "ok", "jobs": {} })));
     let metrics = String::from_utf8(site.get("/metrics").await.body).expect("text");
-    for line in ["# TYPE potluck_volunteers gauge", "potluck_volunteers{job=\"tiny\"} 0", "potluck_job_up{job=\"tiny\"} 1"] {
+    for line in
+        ["# TYPE potluck_volunteers gauge", "potluck_volunteers{job=\"tiny\"} 0", "potluck_job_up{job=\"tiny\"} 1"]
+    {
         assert!(metrics.lines().any(|l| l == line), "{line} in {metrics}");
     }
     let about = site.get("/.well-known/potluck.json").await.json();
@@ -101,4 +103,28 @@ async fn garbage_instead_of_http_is_survived() {
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(1 << 20));
     assert!((400..500).contains(&site.raw(long.as_bytes()).await.status));
     assert_eq!(site.get("/healthz").await.status, 200);
+}
+
+/// What a browser sends to open a WebSocket.
+const UPGRADE: [(&str, &str); 4] = [
+    ("upgrade", "websocket"),
+    ("connection", "upgrade"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+
+#[tokio::test]
+async fn a_full_house_is_said_before_anything_is_opened() {
+    let ground = Ground::new();
+    let site = ground.start().await;
+    let shared = &site.coordinator.shared;
+    let job = shared.job("tiny").expect("the job");
+    let places: Vec<_> = std::iter::from_fn(|| job.connection()).collect();
+    assert_eq!(places.len(), potluck_protocol::limits::CONNECTIONS_MAX);
+    let full = site.request("GET", "/api/v1/jobs/tiny/connect", &UPGRADE, b"").await;
+    full.refused(503, "full");
+    assert_eq!(full.header("retry-after"), Some("5"));
+    let places: Vec<_> = std::iter::from_fn(|| shared.event_stream()).collect();
+    assert_eq!(places.len(), potluck_protocol::limits::EVENT_STREAMS_MAX);
+    site.api("jobs/tiny/events").await.refused(503, "full");
 }

@@ -63,6 +63,10 @@ async fn every_file_of_the_manifest_is_served_as_it_is() {
             assert_eq!(answer.header("content-type"), Some("application/wasm"));
             assert_eq!(answer.header("cache-control"), Some("public, max-age=31536000, immutable"));
         }
+        let unpacking = [("accept-encoding", "gzip")];
+        let packed = site.request("GET", &format!("/assets/{path}"), &unpacking, b"").await;
+        let is_packed = packed.header("content-encoding") == Some("gzip");
+        assert!(packed.status == 200 && is_packed == (packed.body.len() < answer.body.len()), "{path}");
         if path.contains("/worker.") {
             let policy = answer.header("content-security-policy").expect("a worker has its own policy");
             assert!(policy.contains("script-src 'self' 'wasm-unsafe-eval'"), "{policy}");

@@ -13,10 +13,10 @@ use potluck_scheduler::{BlockRef, Fact, Phase};
 
 use super::{
     client::Client,
-    site::{Ground, Site, job_file, job_name},
+    site::{Ground, PATIENCE, Site, job_file, job_name},
     whole_job::finish,
 };
-use crate::{EventLog, Head, LogError, MemoryLog, Record, StartError};
+use crate::{EventLog, Head, LogError, MemoryLog, Record, StartError, folder::Folder};
 
 /// Every block of an epoch is in at most one commit.
 #[track_caller]
@@ -83,6 +83,18 @@ async fn check<F: Future<Output = ()>>(end: impl FnOnce(Site) -> F) {
     assert_eq!(accepted, merged, "every acknowledged result is in");
 }
 
+/// Ends a coordinator without a word, and waits until its last append has ended.
+async fn kill(site: Site) {
+    let folder = site.coordinator.folder.path().to_owned();
+    drop(site);
+    let free = async {
+        while Folder::open(&folder).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, free).await.expect("free in time");
+}
+
 #[tokio::test]
 async fn a_stopped_coordinator_goes_on_where_it_was() {
     check(|site| site.coordinator.shutdown()).await;
@@ -90,15 +102,7 @@ async fn a_stopped_coordinator_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn a_killed_coordinator_goes_on_where_it_was() {
-    // Dropped without a word; its last append ends before the folder is free.
-    check(|site| async move {
-        let log_is_free = site.coordinator.folder.path().to_owned();
-        drop(site);
-        while crate::folder::Folder::open(&log_is_free).is_err() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    check(kill).await;
 }
 
 #[tokio::test]
@@ -111,11 +115,7 @@ async fn an_accepted_result_is_merged_after_a_crash() {
     assert!(one.work(&first).await.accepted);
     assert_eq!(site.job().await["version"], 0);
     drop((one, two));
-    let folder = site.coordinator.folder.path().to_owned();
-    drop(site);
-    while crate::folder::Folder::open(&folder).is_err() {
-        tokio::task::yield_now().await;
-    }
+    kill(site).await;
     let site = ground.start().await;
     site.until(|job| job["version"] == 1).await;
     let (_, facts) = ground.state_in_log();

@@ -1,7 +1,7 @@
 //! One readable case for each rule.
 
 use expect_test::expect;
-use potluck_protocol::{Recipe, Split, limits};
+use potluck_protocol::{Recipe, Schedule, Split, limits};
 
 use super::fixture::{blob, key, recipe};
 use super::script::{Stage, check, check_job};
@@ -241,7 +241,23 @@ fn a_merge_that_was_not_asked_for_makes_no_version() {
          170 left a
          180 restart
          190 merged",
-        expect![[""]],
+        expect![[r#"
+            0 join a
+            0 ask a
+                -> a: lease 1, train v0 on 0.8 0.5 0.1 0.4, 45000 ms
+            100 done a 1
+                accepted 1: 256 samples
+                -> a: thanks for 1, 1 tasks and 256 samples so far
+                merge v1, momentum 0.6: 1 100%
+            150 merged
+                committed v1: 1 100%
+            151 merged
+            160 ask a
+                -> a: lease 2, train v1 on 0.9 0.7 0.11 0.0, 5000 ms
+            170 left a
+            180 restart
+            190 merged
+        "#]],
     );
 }
 
@@ -791,7 +807,7 @@ fn norms_are_held_against_five_of_the_same_steps() {
         script += &format!("{task} ask a\n{task} done a {task}\n{task} merged\n");
     }
     script += "10 ask a\n10 done a 5 norm=50\n10 merged\n";
-    let mut stage = Stage::new(recipe());
+    let mut stage = Stage::new(Recipe { schedule: Schedule::Constant, ..recipe() });
     script.lines().for_each(|line| stage.run(line));
     for line in
         ["20 ask a", "20 done a 6 norm=4.1", "21 ask a", "21 done a 7 norm=0.2", "22 ask a", "22 done a 8 norm=4"]

@@ -27,6 +27,8 @@ pub(super) struct Plan {
 
 struct Held {
     task: TaskId,
+    /// Of its first step; what an update's size goes with.
+    lr: f32,
     evaluates: Option<Split>,
 }
 
@@ -185,7 +187,7 @@ impl World {
         match message {
             ServerMessage::Lease(lease) => {
                 let evaluates = if let TaskKind::Evaluate { split } = lease.task.kind { Some(split) } else { None };
-                self.agents[agent].held.push(Held { task: lease.task.id, evaluates });
+                self.agents[agent].held.push(Held { task: lease.task.id, lr: lease.task.lr_start, evaluates });
                 let pace = self.agents[agent].pace;
                 let mut takes = pace / 2 + self.random.below(pace);
                 if !self.is_calm() && self.random.below(20) == 0 {
@@ -252,7 +254,7 @@ impl World {
         }
         let steps = if self.random.below(10) == 0 { 4 } else { 8 };
         let (mut statement, mut update) = trained(held.task, volunteer, steps);
-        update.norm = 0.8 + self.random.below(400) as f32 / 1_000.0;
+        update.norm = held.lr * (80 + self.random.below(40)) as f32;
         if self.is_calm() || self.random.below(8) > 0 {
             return (statement, Some(update));
         }

@@ -277,6 +277,8 @@ pub struct Session {
     bad_messages: u32,
     /// An `ask` has no answer yet. Never two.
     asked: bool,
+    /// Why there is no work, and until when nothing is asked.
+    waiting: Option<(WaitingFor, Millis)>,
     /// When patience with what the coordinator owes ends, while it owes anything.
     answer_by: Option<Millis>,
 
@@ -345,6 +347,8 @@ enum Purpose {
     /// The coordinator owes an answer.
     Answer,
     Ask,
+    /// A wait has lasted long enough to be told.
+    ShowWait,
     Fetch(BlobId),
     Upload(TaskId),
     /// Stopping has taken long enough.
@@ -376,6 +380,7 @@ impl Session {
             connect_at: 0,
             bad_messages: 0,
             asked: false,
+            waiting: None,
             answer_by: None,
             fetcher: Fetcher::new(config.cache_bytes_max),
             program: None,
@@ -477,7 +482,7 @@ impl Session {
             return;
         }
         self.wish = Wish::Help;
-        self.cancel(Purpose::Ask);
+        self.stop_waiting();
         self.show_idle();
     }
 
@@ -524,6 +529,7 @@ impl Session {
         match purpose {
             // What waited for these is done by `advance`.
             Purpose::Connect | Purpose::Ask => {}
+            Purpose::ShowWait => self.show_wait(),
             Purpose::Answer => self.patience_checked(),
             Purpose::Fetch(id) => self.fetcher.rested(id),
             Purpose::Upload(task) => self.upload_again(task),

@@ -287,7 +287,8 @@ fn waits_as_told_and_asks_again() {
         },
         expect![[r#"
             sleep 2000
-            report {"type":"waiting","reason":"round","retry_millis":2000}
+            sleep 500
+            report {"type":"waiting","reason":"round","retry_millis":1500}
             send 1: {"type":"ask"}
         "#]],
     );
@@ -305,7 +306,7 @@ fn a_pushed_lease_ends_the_wait_without_a_second_ask() {
         },
         expect![[r#"
             sleep 2000
-            report {"type":"waiting","reason":"round","retry_millis":2000}
+            sleep 500
             fetch block 1 <= 524288
             report {"type":"helping","task":1,"kind":"train","step":0,"steps":8,"loss":null}
             run task 1 on 2 blocks
@@ -815,6 +816,54 @@ fn an_error_without_a_task_answers_the_oldest_result() {
         },
         expect![[r#"
             report {"type":"refused","code":"bad_signature","detail":"no","task":1}
+        "#]],
+    );
+}
+
+#[test]
+fn after_a_refusal_the_next_answer_comes_before_the_next_ask() {
+    check(
+        Script::handed_in(),
+        |s| {
+            s.says(&verdict(1, false, Some(ErrorCode::NormOutOfRange)));
+            s.lease(2);
+            s.done(2, 8);
+            s.passes(5000);
+            s.says(&verdict(2, false, Some(ErrorCode::NormOutOfRange)));
+            s.passes(2000);
+        },
+        expect![[r#"
+            report {"type":"refused","code":"norm_out_of_range","detail":"because","task":1}
+            report {"type":"helping","task":2,"kind":"train","step":0,"steps":8,"loss":null}
+            run task 2 on 2 blocks
+            sign task 2
+            upload 3 bytes of task 2
+            send 1: result of task 2, 8 steps
+            report {"type":"refused","code":"norm_out_of_range","detail":"because","task":2}
+            sleep 1566
+            report {"type":"waiting","reason":"retry","retry_millis":1566}
+            send 1: {"type":"ask"}
+        "#]],
+    );
+}
+
+#[test]
+fn a_short_wait_is_not_told() {
+    check(
+        Script::asked(),
+        |s| {
+            s.says(&ServerMessage::Wait { retry_millis: 2000, reason: WaitReason::Round });
+            s.passes(100);
+            s.lease(1);
+            s.fetched();
+            s.passes(2000);
+        },
+        expect![[r#"
+            sleep 2000
+            sleep 500
+            fetch block 1 <= 524288
+            report {"type":"helping","task":1,"kind":"train","step":0,"steps":8,"loss":null}
+            run task 1 on 2 blocks
         "#]],
     );
 }
