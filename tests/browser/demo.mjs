@@ -6,13 +6,14 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import path from "node:path";
 import { parseArgs } from "node:util";
 import { BROWSERS, describeBrowser, findBrowser, launch } from "./browsers.mjs";
 import { Coordinator, POTLUCK } from "./coordinator.mjs";
 import { HostSite } from "./host.mjs";
 import { atLeast, below, writeMeasurement } from "./measure.mjs";
 import { decimal, flopsInWords, percent, Progress, table } from "./progress.mjs";
-import { at } from "./project.mjs";
+import { at, ROOT } from "./project.mjs";
 import { until } from "./until.mjs";
 import { Visitor } from "./visitor.mjs";
 
@@ -26,6 +27,9 @@ const TRAINING_SECONDS_MAX = 180;
 
 /** A machine that is ten times slower than promised still gets its result. */
 const TRAINING_MILLIS_MAX = 1_800_000;
+
+/** Versions that are printed; a job of 60,000 samples makes more than a hundred. */
+const VERSION_ROWS_MAX = 24;
 
 /** Native volunteers where there is no browser: one a core on the smallest machine. */
 const NATIVE_VOLUNTEERS = 2;
@@ -87,10 +91,13 @@ async function follow(coordinator) {
   return trained;
 }
 
-/** @param {Record<string, any>[]} history */
+/** The first, the last, and as many between them as a screen holds. @param {Record<string, any>[]} history */
 function printVersions(history) {
-  const rows = history.map((row) => [`v${row.version}`, row.samples, decimal(row.loss), percent(row.accuracy)]);
+  const every = Math.ceil(history.length / VERSION_ROWS_MAX);
+  const shown = history.filter((_, index) => index % every === 0 || index === history.length - 1);
+  const rows = shown.map((row) => [`v${row.version}`, row.samples, decimal(row.loss), percent(row.accuracy)]);
   console.log(table([["version", "samples", "loss", "accuracy"], ...rows]));
+  if (every > 1) console.log(`  (every ${every}th; all ${history.length} are in the measurement)`);
 }
 
 /** @param {Record<string, any>[]} tally @param {number} total */
@@ -140,8 +147,8 @@ async function report(coordinator, guests, seconds) {
   ]);
   const total = tally.reduce((sum, row) => sum + row.samples, 0);
   const accuracy = history.find((row) => row.version === status.version)?.test_accuracy ?? 0;
-  const model = at("target/demo/model.safetensors");
-  await coordinator.saveModel(model);
+  const model = "target/demo/model.safetensors";
+  await coordinator.saveModel(at(model));
   console.log();
   printVersions(history);
   console.log();
@@ -162,8 +169,7 @@ async function report(coordinator, guests, seconds) {
   for (const { what, limit, value, holds } of limits) {
     console.log(`  ${holds ? "holds" : "BROKEN"}  ${what}: ${Number(value.toFixed(3))}, limit ${limit}`);
   }
-  console.log(`\n  measured    ${file}\n  model       ${model}`);
-  console.log(`  dashboard   ${coordinator.origin}/`);
+  console.log(`\n  measured    ${path.relative(ROOT, file)}\n  model       ${model}`);
   console.log(`\ntest accuracy ${percent(accuracy)} after ${seconds.toFixed(1)} s of training`);
   console.log(`${guests.length} browser visitors`);
 }

@@ -183,7 +183,12 @@ export function e2eSuite(name) {
     assert.deepEqual(await violations(frame), []);
     const yes = await frame.waitForSelector("[data-action=yes]", { visible: true });
     await yes?.focus();
-    await yes?.press("Enter");
+    // Too quick a yes does not count.
+    await until("the yes to count", async () => {
+      if ((await visitor.scene()) !== "asking") return true;
+      await yes?.press("Enter");
+      return false;
+    });
     await visitor.waitForScene(["helping"]);
     assert.deepEqual(await violations(frame), []);
     const stop = await frame.waitForSelector("[data-action=stop]", { visible: true });

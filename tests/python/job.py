@@ -1,4 +1,4 @@
-"""Trains a job with the real programs: a coordinator and one volunteer, on this machine."""
+"""Trains a job with the real programs: a coordinator and two volunteers, on this machine."""
 
 import json
 import os
@@ -34,7 +34,8 @@ class Job:
         try:
             serve, said = self.start("serve", str(job_file), "--folder", self.folder.name, "--listen", "127.0.0.1:0")
             self.url = self.address(said)
-            self.start("volunteer", self.url, "--job", name, "--backend", "cpu")
+            for _ in range(2):
+                self.start("volunteer", self.url, "--job", name, "--backend", "cpu")
             self.wait_until_reported()
         except BaseException:
             self.close()

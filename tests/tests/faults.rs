@@ -147,7 +147,7 @@ fn a_disk_that_fills_up_loses_nothing() {
     let deadline = Deadline::start();
     let job = Job::digits(&[SMALL_BUDGET]);
     // Version 0 (38 KiB) and the tables fit, a job's facts (about 200 KiB) do not.
-    let mut server = Server::start_command(serve_on_full_disk(&job, 96), deadline);
+    let mut server = Server::start_command(serve_on_full_disk(&job, 160), deadline);
     let volunteer = Volunteer::start(&server.url);
     server.process.find(deadline, "a sentence about the disk", |line| {
         (line.text().contains("full") && line.text().contains("free some space")).then_some(())

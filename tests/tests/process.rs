@@ -27,6 +27,21 @@ fn three_volunteers_train_digits() {
     assert!(keys.len() >= 3, "some volunteer had no task: {keys:?}");
 }
 
+#[test]
+fn a_job_of_few_tasks_ends_without_a_refusal() {
+    // The learning rate falls to a tenth within these twenty tasks, and their norms with it.
+    let deadline = Deadline::start();
+    let job = Job::digits(&[("budget_samples", "budget_samples = 5120")]);
+    let server = Server::start(&job, deadline);
+    let volunteer = Volunteer::start(&server.url);
+    let accuracy = server.test_accuracy(deadline);
+    let credited = volunteer.end(deadline);
+    println!("test accuracy {accuracy:.4}");
+    assert_eq!(credited.len(), 20, "5,120 samples are 20 tasks of 256");
+    let leased = Facts::read(&job).tasks();
+    assert_eq!(leased.len(), 20, "a result was refused or a lease lapsed");
+}
+
 /// The moment of the kill comes from a seed, so that another seed is another moment and the same
 /// seed the same. `POTLUCK_SEED` chooses one.
 fn seeds() -> Vec<u64> {

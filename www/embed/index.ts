@@ -49,7 +49,7 @@ const HANDSHAKE_MILLIS = 20_000;
 const DESTROY_MILLIS = 2_000;
 
 /** The same box for every choice: a script of the host cannot read the answer from the layout. */
-const HEIGHT = 352;
+const HEIGHT = 376;
 
 /** In a corner the visitor can fold the card to its first line, whatever they chose, and only by hand. */
 const HEIGHT_FOLDED = 46;

@@ -106,12 +106,8 @@ async fn garbage_instead_of_http_is_survived() {
 }
 
 /// What a browser sends to open a WebSocket.
-const UPGRADE: [(&str, &str); 4] = [
-    ("upgrade", "websocket"),
-    ("connection", "upgrade"),
-    ("sec-websocket-version", "13"),
-    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-];
+const UPGRADE: &str = "GET /api/v1/jobs/tiny/connect HTTP/1.1\r\nhost: here\r\nupgrade: websocket\r\n\
+    connection: close, upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 #[tokio::test]
 async fn a_full_house_is_said_before_anything_is_opened() {
@@ -121,7 +117,7 @@ async fn a_full_house_is_said_before_anything_is_opened() {
     let job = shared.job("tiny").expect("the job");
     let places: Vec<_> = std::iter::from_fn(|| job.connection()).collect();
     assert_eq!(places.len(), potluck_protocol::limits::CONNECTIONS_MAX);
-    let full = site.request("GET", "/api/v1/jobs/tiny/connect", &UPGRADE, b"").await;
+    let full = site.raw(UPGRADE.as_bytes()).await;
     full.refused(503, "full");
     assert_eq!(full.header("retry-after"), Some("5"));
     let places: Vec<_> = std::iter::from_fn(|| shared.event_stream()).collect();

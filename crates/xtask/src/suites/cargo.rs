@@ -117,7 +117,9 @@ fn package_of(integration_test: &str) -> String {
 
 /// `potluck_graph` and `potluck-graph` lie in the folder `graph`.
 fn folder_of(program: &str) -> String {
-    program.strip_prefix("potluck").unwrap_or(program).trim_start_matches(['-', '_']).replace('_', "-")
+    let part = program.strip_prefix("potluck").unwrap_or(program).trim_start_matches(['-', '_']);
+    // The binary is called as the project is.
+    if part.is_empty() { "potluck".to_owned() } else { part.replace('_', "-") }
 }
 
 /// Follows libtest's report line by line.

@@ -4,6 +4,7 @@
 //! A rule reads files and `cargo metadata`; it changes nothing and needs no build.
 
 mod arrows;
+mod features;
 mod sources;
 mod words;
 
@@ -36,6 +37,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     let mut findings = Findings::default();
     arrows::check(project, &mut findings)?;
     arrows::check_worker(&sources, &mut findings);
+    features::check(project, &mut findings)?;
     sources::check(&sources, &mut findings);
     words::check(&sources, &mut findings);
     readme(&sources, &mut findings)?;
@@ -118,6 +120,11 @@ mod tests {
     #[test]
     fn arrows_point_downward() {
         check(|project, _, findings| arrows::check(project, findings).unwrap());
+    }
+
+    #[test]
+    fn building_and_testing_compile_the_same() {
+        check(|project, _, findings| features::check(project, findings).unwrap());
     }
 
     #[test]
