@@ -198,7 +198,10 @@ async function main() {
     const seconds = await follow(coordinator);
     await report(coordinator, guests, seconds);
     if (guests.length === 0) console.log(`To see it in a browser of your own: cargo xtask demo --open`);
-    if (values.open) await stayOpen(coordinator, host);
+    if (values.open) {
+      for (const { browser } of guests.splice(0)) await browser.close();
+      await stayOpen(coordinator, host);
+    }
   } catch (error) {
     console.error(coordinator.output.join("\n"));
     for (const { called, visitor } of guests) {

@@ -111,13 +111,12 @@ impl Facts {
         }
     }
 
-    /// Every task that a volunteer was told is accepted is in the log as accepted.
+    /// Every task that a volunteer was told counts is in the log as a result that counts.
     pub fn check_acknowledged(&self, credited: &[u64]) {
         let tasks = self.tasks();
         for task in credited {
             let story = tasks.get(&TaskId(*task));
-            // An evaluation may be credited too; it has no story here.
-            let kept = story.is_none_or(|story| story.accepted + story.accepted_late == 1);
+            let kept = story.is_some_and(|story| story.accepted + story.accepted_late == 1);
             assert!(kept, "task {task} was acknowledged and is lost: {story:?}");
         }
     }

@@ -16,6 +16,12 @@ impl Volunteer {
         Self { process: Running::start("potluck volunteer", command) }
     }
 
+    /// Waits until it was told of this many results that they count; returns their tasks.
+    #[track_caller]
+    pub fn acknowledgements(&mut self, count: usize, deadline: Deadline) -> Vec<u64> {
+        (0..count).map(|_| self.process.find(deadline, "a result that counts", credited_by)).collect()
+    }
+
     /// Waits until it has ended by itself, and expects that it ended well; returns the tasks that
     /// it was told count.
     #[track_caller]

@@ -27,6 +27,7 @@ mod folder;
 mod http;
 mod job;
 mod log;
+mod problem;
 mod served;
 mod shared;
 mod stores;

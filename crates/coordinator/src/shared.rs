@@ -14,7 +14,7 @@ use potluck_protocol::{BlobId, ErrorCode, JobName, Millis, limits};
 use potluck_scheduler::SessionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::{blobs::BlobError, clock::Clock, folder::OwnerToken, http::problem::Problem, job::Job, stores::Stores};
+use crate::{blobs::BlobError, clock::Clock, folder::OwnerToken, job::Job, problem::Problem, stores::Stores};
 
 /// One coordinator, as its handlers see it.
 pub(crate) struct Shared {

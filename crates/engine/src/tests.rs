@@ -50,7 +50,9 @@ fn check_plan(program: &Program, expected: Expect) {
 
 #[test]
 fn bias_relu_and_its_gradient_are_fused() {
-    check_plan(&preset::mlp(6, &[9], 3).expect("a good program"), expect![[r#"
+    check_plan(
+        &preset::mlp(6, &[9], 3).expect("a good program"),
+        expect![[r#"
         Slot(2) <- [Slot(0), Parameter { offset: 0, len: 54 }, Parameter { offset: 128, len: 9 }]: MatMul { form: Nt, m: 4, n: 9, k: 6, epilogue: BiasRelu }
         Slot(3) <- [Slot(2), Parameter { offset: 64, len: 27 }, Parameter { offset: 192, len: 3 }]: MatMul { form: Nt, m: 4, n: 3, k: 9, epilogue: Bias }
         Slot(4) <- [Slot(3), Slot(1)]: CrossEntropyStats { rows: 4, classes: 3 }
@@ -63,7 +65,8 @@ fn bias_relu_and_its_gradient_are_fused() {
         Slot(7) <- [Gradient { offset: 0, len: 256 }]: NormPartials { len: 256 }
         Slot(3) <- [Slot(7)]: ClipScale { clip_bits: 1065353216 }
         Parameter { offset: 0, len: 256 } <- [Gradient { offset: 0, len: 256 }, Slot(3)]: AdamW { len: 256, decay_len: 128, constants: [1063675494, 1064514355, 841731191, 1036831949] }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

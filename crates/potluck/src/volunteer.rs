@@ -98,7 +98,7 @@ fn news(event: &VolunteerEvent) -> Option<String> {
         E::Progress { version, samples, budget_samples, accuracy, volunteers } => {
             let accuracy = accuracy.map_or_else(String::new, |a| format!(", valid accuracy {:.2} %", a * 100.0));
             let (samples, budget) = (print::count(*samples), print::count(*budget_samples));
-            format!("{version}: {samples} of {budget} samples, {volunteers} volunteers{accuracy}")
+            format!("{version}: {samples} of {budget} samples, {volunteers} helping{accuracy}")
         }
         E::Offline { retry_millis } => format!("not connected; trying again in {} s", retry_millis.div_ceil(1000)),
         E::Stopping => "stopping".to_owned(),

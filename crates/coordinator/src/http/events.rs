@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    http::problem::Problem,
     job::Job,
+    problem::Problem,
     shared::{Shared, closed},
     views::VersionRow,
 };

@@ -10,7 +10,6 @@ mod gzip;
 mod headers;
 mod model;
 mod pages;
-pub(crate) mod problem;
 mod serve;
 mod site;
 pub(crate) mod socket;
@@ -32,7 +31,7 @@ use tower_http::{
     timeout::TimeoutLayer,
 };
 
-use crate::{http::problem::Problem, shared::Shared};
+use crate::{problem::Problem, shared::Shared};
 
 pub(crate) use serve::serve;
 

@@ -11,8 +11,9 @@ use potluck_protocol::{ErrorCode, JobCard, Version, limits};
 use serde::Deserialize;
 
 use crate::{
-    http::{api::bad_query, problem::Problem},
+    http::api::bad_query,
     job::Job,
+    problem::Problem,
     shared::Shared,
     views::{LogView, VersionRow},
 };

@@ -15,7 +15,7 @@ use super::{
     gzip,
     headers::{DASHBOARD_POLICY, Frame, ISOLATED, widget_policy},
 };
-use crate::{http::problem::Problem, shared::Shared};
+use crate::{problem::Problem, shared::Shared};
 
 pub(super) const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// Kept, but asked about before every use.

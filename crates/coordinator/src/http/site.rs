@@ -12,7 +12,7 @@ use potluck_protocol::{BlobId, PROTOCOL_MAX, PROTOCOL_MIN};
 use serde_json::json;
 
 use crate::{
-    http::problem::Problem,
+    problem::Problem,
     shared::Shared,
     views::{JobView, Phase},
 };

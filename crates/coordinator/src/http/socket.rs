@@ -20,8 +20,8 @@ use tokio::{
 };
 
 use crate::{
-    http::problem::Problem,
     job::{Job, Newcomer, verify},
+    problem::Problem,
     shared::{Shared, closed},
 };
 

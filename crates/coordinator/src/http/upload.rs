@@ -15,8 +15,8 @@ use futures::StreamExt;
 use potluck_protocol::{BlobId, ErrorCode, TaskId, VOLUNTEER_HEADER, VolunteerKey, limits};
 
 use crate::{
-    http::problem::Problem,
     job::{Job, update_malformed, update_too_large},
+    problem::Problem,
     shared::Shared,
     views::LeaseView,
 };

@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, wat
 
 use crate::{
     blobs::{BlobError, id_of},
-    http::problem::Problem,
+    problem::Problem,
     stores::Stores,
     views::{ContributionRow, JobView, LeaseView, Phase, VersionRow},
 };

@@ -6,7 +6,7 @@ use potluck_protocol::{ErrorCode, Refusal, SignedStatement, Statement, Statement
 use potluck_scheduler::UpdateFacts;
 
 use super::Job;
-use crate::http::problem::Problem;
+use crate::problem::Problem;
 
 /// A statement that its signer did make.
 pub(crate) type Verified = (Statement, SignedStatement, Option<UpdateFacts>);

@@ -43,8 +43,9 @@ impl GpuExecutor {
             .zip(&plan.dispatches)
             .map(|(index, dispatch)| memory.prepare(&gpu, dispatch, &uniforms, index, &step))
             .collect();
-        for scope in [invalid.pop().await, out_of_memory.pop().await].into_iter().flatten() {
-            return Err(EngineError::Device(scope.to_string()));
+        let (invalid, out_of_memory) = (invalid.pop().await, out_of_memory.pop().await);
+        if let Some(error) = invalid.or(out_of_memory) {
+            return Err(EngineError::Device(error.to_string()));
         }
         gpu.check()?;
         Ok(Self { gpu, plan, memory, step, launches })

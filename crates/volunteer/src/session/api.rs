@@ -233,6 +233,6 @@ pub struct Config {
     pub build: String,
     /// Seed of the jitter.
     pub seed: u64,
-    /// Bytes of blobs to keep in memory; [`limits::BLOB_CACHE_BYTES_MAX`] unless memory is short.
+    /// Bytes of blobs to keep in memory; [`potluck_protocol::limits::BLOB_CACHE_BYTES_MAX`] unless memory is short.
     pub cache_bytes_max: usize,
 }

@@ -1,12 +1,12 @@
-//! Which category a test belongs to. The rules read names and paths only, so that a new test
-//! needs no list to be kept:
+//! Which category a test belongs to. The rules read where a test stands, so that a new one needs
+//! no list to be kept:
 //!
 //! | where a test stands                              | category                              |
 //! |--------------------------------------------------|---------------------------------------|
 //! | `tests/tests/kernels.rs`, `tests/tests/shaders.rs` | kernels-native, tidy                |
 //! | `tests/tests/faults.rs`, `process.rs`            | faults                                |
 //! | `tests/tests/protocol.rs`                        | protocol                              |
-//! | a module named `properties`, in any crate        | property                              |
+//! | a `proptest! { }` block, in any crate            | property                              |
 //! | a module named `tidy`, in xtask                  | tidy                                  |
 //! | every other test of a crate                      | unit                                  |
 //! | `tests/browser/widget*.test.mjs`                 | unit                                  |
@@ -84,12 +84,10 @@ impl Category {
     }
 
     /// The category of a test that cargo runs. `target` is the source file that cargo names,
-    /// relative to its package; `package` is the package's folder name.
+    /// relative to its package; `package` is the package's folder name. Property tests are told
+    /// apart before.
     pub(crate) fn of_cargo_test(package: &str, target: &str, test: &str) -> Result<Self> {
         let in_module = |name: &str| test.split("::").any(|part| part == name);
-        if in_module("properties") {
-            return Ok(Self::Property);
-        }
         if package == "xtask" && in_module("tidy") {
             return Ok(Self::Tidy);
         }
@@ -151,7 +149,6 @@ mod tests {
     #[test]
     fn a_test_of_a_crate_is_a_unit_test_unless_its_module_says_otherwise() {
         check_cargo("graph", "src/lib.rs", "program::tests::parses", "unit");
-        check_cargo("update", "src/lib.rs", "codec::properties::round_trip", "property");
         check_cargo("xtask", "src/main.rs", "tidy::tests::arrows", "tidy");
         check_cargo("graph", "src/lib.rs", "tidy::tests::arrows", "unit");
     }
