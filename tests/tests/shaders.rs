@@ -19,7 +19,8 @@ const WORKGROUP_BYTES_MAX: u32 = 16 << 10;
 
 fn shaders() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders");
-    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).expect("shaders/").map(|entry| entry.expect("an entry").path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "wgsl"));
     files.sort();
     assert!(!files.is_empty(), "no shader was found");
@@ -28,7 +29,7 @@ fn shaders() -> Vec<PathBuf> {
 
 /// Parses and validates with no capability beyond WebGPU's core.
 fn check(file: &Path) -> Module {
-    let source = fs::read_to_string(file).unwrap();
+    let source = fs::read_to_string(file).expect("a text file");
     let name = file.display().to_string();
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(&source, &name)));

@@ -57,7 +57,7 @@ pub enum Kernel {
         /// Classes.
         classes: u32,
     },
-    /// Partial sums of squares of the gradient arena: `out[p]`, [`NORM_PARTIALS`] of them.
+    /// Partial sums of squares of the gradient arena: `out[p]`, `NORM_PARTIALS` of them.
     NormPartials {
         /// Values of the arena.
         len: u32,
