@@ -8,7 +8,8 @@ use potluck_engine::{
 
 #[test]
 fn every_kernel_agrees_with_the_reference_on_vulkan() {
-    let engine = pollster::block_on(Engine::open(Choice::Gpu)).expect("a Vulkan adapter (`cargo xtask setup` brings one)");
+    let engine =
+        pollster::block_on(Engine::open(Choice::Gpu)).expect("a Vulkan adapter (`cargo xtask setup` brings one)");
     let results: Vec<_> = cases().iter().map(|case| pollster::block_on(run_case(case, &engine))).collect();
     let bad: Vec<_> = results.iter().filter(|result| !result.pass).collect();
     assert!(bad.is_empty(), "on {}: {bad:#?}", engine.adapter());

@@ -217,7 +217,7 @@ pub(super) async fn run_gradients(sample: Sample, engine: &Engine) -> Result<Wor
         let gradient = &arena[offset..][..len];
         // Along the gradient itself the slope is its norm: the largest there is.
         let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-        let h = 1e-3 / norm.max(1e-6);
+        let h = 3e-4 / norm.max(1e-6);
         let moved = |sign: f64| -> Vec<f32> {
             let shift = |(at, w): (usize, &f32)| match at.checked_sub(offset) {
                 Some(i) if i < len => (f64::from(*w) + sign * h * f64::from(gradient[i])) as f32,

@@ -38,7 +38,7 @@ impl GpuDevice {
         let adapter = instance
             .request_adapter(&wgpu::RequestAdapterOptions::default())
             .await
-            .map_err(|e| EngineError::NoAdapter(e.to_string()))?;
+            .map_err(|e| EngineError::NoAdapter(no_adapter(&e)))?;
         let descriptor = wgpu::DeviceDescriptor { label: Some("potluck"), ..Default::default() };
         let (device, queue) =
             adapter.request_device(&descriptor).await.map_err(|e| EngineError::NoDevice(e.to_string()))?;
@@ -54,7 +54,7 @@ impl GpuDevice {
         let error = keep(EngineError::Device);
         device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| error(e.to_string())));
         Ok(Rc::new(Self {
-            name: name(&adapter.get_info()),
+            name: name(&adapter.get_info(), &device),
             device,
             queue,
             fault,
@@ -180,8 +180,31 @@ impl GpuDevice {
     }
 }
 
-/// What the adapter calls itself, for people; browsers often leave most of it empty.
-fn name(info: &wgpu::AdapterInfo) -> String {
-    let parts: Vec<&str> = [info.name.trim(), info.driver.trim()].into_iter().filter(|p| !p.is_empty()).collect();
+/// In a browser wgpu's own text speaks of backends that no browser has.
+fn no_adapter(error: &wgpu::RequestAdapterError) -> String {
+    if cfg!(target_arch = "wasm32") { "this browser offers none here".to_owned() } else { error.to_string() }
+}
+
+/// What the adapter calls itself, for people.
+#[cfg(not(target_arch = "wasm32"))]
+fn name(info: &wgpu::AdapterInfo, _: &wgpu::Device) -> String {
+    joined([info.name.as_str(), info.driver.as_str()])
+}
+
+/// Browsers say vendor and architecture (`GPUAdapterInfo`), seldom more; wgpu passes on none of it.
+#[cfg(target_arch = "wasm32")]
+fn name(info: &wgpu::AdapterInfo, device: &wgpu::Device) -> String {
+    let told = device.as_webgpu().and_then(|device| js_sys::Reflect::get(device, &"adapterInfo".into()).ok());
+    let field = |name: &str| {
+        let value = told.as_ref().and_then(|told| js_sys::Reflect::get(told, &name.into()).ok());
+        value.and_then(|value| value.as_string()).unwrap_or_default()
+    };
+    let [vendor, architecture, model, description] = ["vendor", "architecture", "device", "description"].map(field);
+    let software = if info.device_type == wgpu::DeviceType::Cpu { "software adapter" } else { "" };
+    joined([vendor.as_str(), &architecture, &model, &description, software])
+}
+
+fn joined<const N: usize>(parts: [&str; N]) -> String {
+    let parts: Vec<&str> = parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).collect();
     if parts.is_empty() { "unnamed adapter".to_owned() } else { parts.join(", ") }
 }

@@ -49,8 +49,9 @@ impl GpuExecutor {
         let launches = each
             .map(|(index, (dispatch, launch))| memory.prepare(&gpu, dispatch, launch, [&uniforms, &step], index))
             .collect();
-        for scope in [invalid.pop().await, out_of_memory.pop().await].into_iter().flatten() {
-            return Err(EngineError::Device(scope.to_string()));
+        let (invalid, out_of_memory) = (invalid.pop().await, out_of_memory.pop().await);
+        if let Some(error) = invalid.or(out_of_memory) {
+            return Err(EngineError::Device(error.to_string()));
         }
         gpu.check()?;
         Ok(Self { gpu, plan, memory, step, launches })
