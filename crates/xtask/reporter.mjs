@@ -1,6 +1,5 @@
 // Node's test events as lines of JSON for `cargo xtask test`. A skipped test is reported as
-// failed: no adapter and no browser must never look like a pass. While listing, where every test
-// is skipped, only the names are read.
+// failed: no adapter and no browser must never look like a pass.
 import { basename } from "node:path";
 
 const isSuite = (data) => data.details?.type === "suite";

@@ -1,1 +1,19 @@
-//! Empty.
+//! Helpers of the tests that drive the real `potluck` program: start it, listen to what it says,
+//! ask its API, kill it, and read its log of facts.
+//!
+//! Nothing here waits for a time to pass: every wait is for a line, an event or an exit, and ends
+//! with a failure that names it when [`deadline::PATIENCE`] is over.
+
+pub mod deadline;
+pub mod facts;
+pub mod job;
+pub mod program;
+pub mod server;
+pub mod volunteer;
+
+pub use deadline::Deadline;
+pub use facts::Facts;
+pub use job::Job;
+pub use program::{Line, Running};
+pub use server::Server;
+pub use volunteer::Volunteer;

@@ -51,7 +51,7 @@ const ICONS: Record<string, string[]> = {
   graphics: ["M5.5 5.5h9v9h-9z", "M8 2.5v3M12 2.5v3M8 14.5v3M12 14.5v3M2.5 8h3M2.5 12h3M14.5 8h3M14.5 12h3"],
   data: ["M10 3v9.5", "M6 9l4 4 4-4", "M4 16.5h12"],
   battery: ["M2.5 6.5h13v7h-13z", "M17.5 9v2", "M9.5 7.5 7.5 10h3l-2 2.5"],
-  check: ["M4 10.5l4 4 8-9"],
+  fold: ["M5 8l5 5 5-5"],
 };
 
 export function icon(name: keyof typeof ICONS): SVGElement {

@@ -70,7 +70,7 @@ function connectedRow(one: Connected): HTMLTableRowElement {
   const key = keyCell(one.key);
   if (one.trusted) key.append(" ", h("span", { class: "tag" }, "coordinator’s own"));
   const speed = one.speed === null ? "–" : `${count(one.speed)} samples/s`;
-  return h("tr", {}, key, ...deviceCells(one.agent, one.adapter, one.backend, one.forced), cell(speed, "number"));
+  return h("tr", {}, key, ...deviceCells(one.agent, one.adapter, one.backend, one.forced && !one.trusted), cell(speed, "number"));
 }
 
 export function tallyTable(csv: string): {

@@ -49,11 +49,18 @@ const HANDSHAKE_MILLIS = 20_000;
 const DESTROY_MILLIS = 2_000;
 
 /** The same box for every choice: a script of the host cannot read the answer from the layout. */
-const HEIGHT = 352;
-const BOX = `display:block;height:${HEIGHT}px;border:0;border-radius:16px;overflow:hidden;`;
+const HEIGHT = 376;
+
+/** In a corner the visitor can fold the card to its first line, whatever they chose, and only by hand. */
+const HEIGHT_FOLDED = 46;
+
+const BOX = "display:block;border:0;border-radius:16px;overflow:hidden;";
 const PLACES: Record<Placement, string> = {
   inline: "position:relative;width:100%;max-width:400px;",
-  corner: "position:fixed;right:16px;bottom:16px;width:calc(100vw - 32px);max-width:360px;z-index:2147483000;",
+  // Hidden until the handshake, so that a card that was folded on the last page does not flash open.
+  corner:
+    "position:fixed;right:16px;bottom:16px;width:calc(100vw - 32px);max-width:360px;z-index:2147483000;" +
+    "visibility:hidden;",
 };
 
 const FRAME_TITLE = "Potluck: an optional question about helping to train a model";
@@ -87,6 +94,7 @@ function defineElement(): CustomElementConstructor {
     begin(options: MountOptions): void {
       this.#options = options;
       this.style.cssText = BOX + PLACES[options.placement ?? "inline"];
+      this.#fold(false);
     }
 
     connectedCallback(): void {
@@ -126,8 +134,13 @@ function defineElement(): CustomElementConstructor {
       this.remove();
     }
 
+    #fold(folded: boolean): void {
+      this.style.height = `${folded ? HEIGHT_FOLDED : HEIGHT}px`;
+    }
+
     /** Draws a still picture of a question; nothing is requested before it is clicked. */
     #invite(options: MountOptions): void {
+      this.style.visibility = "visible";
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = "Help train a model with this device? Click to read more.";
@@ -153,7 +166,7 @@ function defineElement(): CustomElementConstructor {
         "sandbox",
         "allow-scripts allow-same-origin allow-popups allow-popups-to-escape-sandbox",
       );
-      frame.style.cssText = BOX + "width:100%";
+      frame.style.cssText = BOX + "width:100%;height:100%";
       frame.src = frameAddress(options);
       addEventListener("message", this.#hear);
       this.#timer = setTimeout(
@@ -167,9 +180,12 @@ function defineElement(): CustomElementConstructor {
     #hear = (event: MessageEvent): void => {
       const frame = this.#frame;
       if (!frame || event.source !== frame.contentWindow || event.origin !== new URL(frame.src).origin) return;
-      if (event.data?.potluck !== "ready" || !this.#timer) return;
+      const said = event.data?.potluck;
+      if (said === "fold" && this.#options?.placement === "corner") this.#fold(event.data.folded === true);
+      if (said !== "ready" || !this.#timer) return;
       clearTimeout(this.#timer);
       this.#timer = 0;
+      this.style.visibility = "visible";
       for (const message of this.#unheard.splice(0)) this.#tell(message);
       this.#say("ready", { version: String(event.data.version) });
     };

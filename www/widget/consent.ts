@@ -36,13 +36,16 @@ export function yesLeft(consent: Consent, now: number): number {
   return Math.max(0, consent.at + YES_MILLIS - now);
 }
 
+/** A question that came under the pointer a moment ago was not read. */
+const SHOWN_MILLIS = 500;
+
 /**
- * Whether this click is the visitor's own. Scripts of the host cannot reach into the frame, and an
- * event that a script made is not trusted. Every further condition on a yes belongs here, so that
- * there is one door.
+ * Whether this click is the visitor's own answer to a question that stood there. Scripts of the host
+ * cannot reach into the frame, and an event that a script made is not trusted. Every further
+ * condition on a yes belongs here, so that there is one door.
  */
-export async function isYes(click: Event): Promise<boolean> {
-  return click.isTrusted;
+export async function isYes(click: Event, shownAt: number): Promise<boolean> {
+  return click.isTrusted && click.timeStamp - shownAt >= SHOWN_MILLIS;
 }
 
 /** The kept choices of one job on one site. */

@@ -29,7 +29,7 @@ export interface Surroundings {
   draw: (model: Model) => void;
 }
 
-export class Controller implements Actions {
+export class Controller implements Omit<Actions, "fold"> {
   #around: Surroundings;
   #model = initialModel(SHARE_START);
   #drawn: Scene = "loading";
@@ -38,6 +38,7 @@ export class Controller implements Actions {
   #signals: Signals = { hidden: false, charging: null, mobile: false, saveData: false };
   #resting: Reason | null = null;
   #suspended = false;
+  #shownAt = 0;
   #settling = 0;
   #hiding = 0;
   #lapsing = 0;
@@ -67,11 +68,16 @@ export class Controller implements Actions {
   }
 
   async yes(click: Event): Promise<void> {
-    if (!(await isYes(click)) || isActive(this.#model.scene)) return;
+    if (!(await isYes(click, this.#shownAt)) || isActive(this.#model.scene)) return;
     this.#resting = null;
     const now = Date.now();
     await this.#consent.write("yes", now);
     await this.#begin(yesLeft({ choice: "yes", at: now, paused: false }, now));
+  }
+
+  /** The buttons of a yes appeared or moved. */
+  shown(): void {
+    this.#shownAt = performance.now();
   }
 
   no(): void {
@@ -101,7 +107,7 @@ export class Controller implements Actions {
   }
 
   async stop(): Promise<void> {
-    if (!isActive(this.#model.scene)) return;
+    if (!isActive(this.#model.scene) || this.#model.scene === "stopping") return;
     void this.#consent.write("stopped", Date.now());
     this.#scene("stopping");
     await this.#end();
@@ -240,6 +246,7 @@ export class Controller implements Actions {
 
   #draw(model: Model): void {
     this.#settling = 0;
+    if (this.#drawn !== model.scene) this.shown();
     this.#drawn = model.scene;
     this.#around.draw(model);
   }

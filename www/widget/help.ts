@@ -8,6 +8,9 @@ import type { Actions, Panel } from "./view.ts";
 import type { Model } from "./model.ts";
 import type { Strings } from "./strings.ts";
 
+/** One refused result is a lost race; several in a row are worth a word. */
+const REFUSALS_SHOWN = 3;
+
 export function helpPanel(strings: Strings, actions: Actions, facts: { jobPage: string }): Panel {
   const title = h("h1", { tabindex: "-1" });
   const version = h("p", { class: "by" });
@@ -24,7 +27,11 @@ export function helpPanel(strings: Strings, actions: Actions, facts: { jobPage: 
   const stop = h("button", { type: "button", class: "button", "data-action": "stop" }, strings.stop);
   stop.addEventListener("click", () => actions.stop());
   let paused = false;
-  pause.addEventListener("click", () => (paused ? actions.resume() : actions.pause()));
+  pause.addEventListener("click", () => {
+    if (pause.getAttribute("aria-disabled") === "true") return;
+    if (paused) actions.resume();
+    else actions.pause();
+  });
 
   const head = h("div", { class: "head" }, circle.element, h("div", {}, title, version, accuracy));
   const body = h("div", { class: "scroll" }, head, why, list, share.element);
@@ -45,8 +52,8 @@ export function helpPanel(strings: Strings, actions: Actions, facts: { jobPage: 
       setText(why, whyLine(strings, model));
       why.hidden = why.textContent === "";
       setText(pause, paused ? strings.resume : strings.pause);
-      pause.disabled = model.scene === "stopping";
-      stop.disabled = model.scene === "stopping";
+      // Not `disabled`: that would take the keyboard's focus away before the next picture has it.
+      for (const button of [pause, stop]) button.setAttribute("aria-disabled", String(model.scene === "stopping"));
       share.update(model);
     },
   };
@@ -100,6 +107,7 @@ function whyLine(strings: Strings, model: Model): string {
     return strings.ofData(megabytes(model.bytes), model.bytesTotal === null ? null : megabytes(model.bytesTotal));
   }
   if (model.reason !== null) return strings.why[model.reason];
+  if (model.refusals >= REFUSALS_SHOWN) return strings.refused(model.refusal);
   if (model.limiter !== null && model.scene === "helping") {
     return `${strings.why[model.limiter]} (${strings.shareNow(percent(model.shareNow, 0))})`;
   }

@@ -10,6 +10,13 @@ import { Storage } from "./storage.ts";
 import { stringsFor } from "./strings.ts";
 import { view, type Actions } from "./view.ts";
 
+const FOLDED = "folded";
+
+/** Nothing that is said here is secret: any site may embed us, and all are told the same. */
+function tellHost(message: object): void {
+  window.parent.postMessage(message, "*");
+}
+
 async function main(): Promise<void> {
   const embedded = window.parent !== window;
   const parameters = readParameters(location.href, navigator.languages, embedded);
@@ -17,12 +24,23 @@ async function main(): Promise<void> {
   document.documentElement.lang = language;
   document.documentElement.dataset["theme"] = parameters.theme;
   document.documentElement.dataset["place"] = embedded ? "frame" : "page";
-  if (embedded) window.parent.postMessage({ potluck: "ready", version: POTLUCK_VERSION }, "*");
+  const storage = await Storage.open();
+  const folded = parameters.folds && (await storage.get(FOLDED)) === true;
+  if (embedded) {
+    if (folded) tellHost({ potluck: "fold", folded });
+    tellHost({ potluck: "ready", version: POTLUCK_VERSION });
+  }
 
   const api = new Api(rootOf(import.meta.url));
   const jobPage = new URL("?job=" + encodeURIComponent(parameters.job), api.root).href;
   let controller: Controller | null = null;
-  const draw = view(document.body, strings, actionsOf(() => controller), { jobPage, mobile: isMobile() });
+  const fold = (now: boolean): void => {
+    tellHost({ potluck: "fold", folded: now });
+    void storage.set(FOLDED, now);
+    controller?.shown();
+  };
+  const facts = { jobPage, mobile: isMobile(), folds: parameters.folds, folded };
+  const draw = view(document.body, strings, actionsOf(() => controller, fold), facts);
   const start = initialModel(0);
   draw(start);
   const missing = missingFeature();
@@ -31,7 +49,7 @@ async function main(): Promise<void> {
   controller = new Controller({
     api,
     parameters,
-    storage: await Storage.open(),
+    storage,
     agent: agentOf(navigator),
     makeWorker: () => new Worker(new URL(POTLUCK_FILES.worker, import.meta.url), { type: "module" }),
     draw: (model: Model) => draw(model),
@@ -43,8 +61,9 @@ async function main(): Promise<void> {
 }
 
 /** Buttons exist before there is anybody to obey them. */
-function actionsOf(controller: () => Controller | null): Actions {
+function actionsOf(controller: () => Controller | null, fold: (folded: boolean) => void): Actions {
   return {
+    fold,
     yes: (click) => void controller()?.yes(click),
     no: () => controller()?.no(),
     askAgain: () => void controller()?.askAgain(),

@@ -49,6 +49,9 @@ export interface Model {
   /** This key's tally in the job. */
   tasks: number;
   taskSamples: number;
+  /** Results in a row that were not accepted, and the coordinator's words about the last. */
+  refusals: number;
+  refusal: string;
   /** Progress inside the present task, 0 to 1. */
   taskShare: number;
   bytes: number;
@@ -87,6 +90,8 @@ export function initialModel(share: number): Model {
     volunteers: 0,
     tasks: 0,
     taskSamples: 0,
+    refusals: 0,
+    refusal: "",
     taskShare: 0,
     bytes: 0,
     bytesTotal: null,
@@ -170,7 +175,7 @@ function afterEvent(model: Model, event: VolunteerEvent): Model {
     case "device":
       return { ...model, device: event.device };
     case "credited":
-      return { ...model, tasks: event.tasks, taskSamples: event.samples };
+      return { ...model, tasks: event.tasks, taskSamples: event.samples, refusals: 0, refusal: "" };
     case "progress":
       return {
         ...model,
@@ -180,8 +185,9 @@ function afterEvent(model: Model, event: VolunteerEvent): Model {
         accuracy: event.accuracy ?? model.accuracy,
         volunteers: event.volunteers,
       };
-    case "fallback":
     case "refused":
+      return { ...model, refusals: model.refusals + 1, refusal: event.detail };
+    case "fallback":
       return model;
   }
 }

@@ -8,6 +8,8 @@ export interface Parameters {
   languages: readonly string[];
   shareMax: number;
   backend: BackendChoice;
+  /** True where the visitor can fold the card to one line. */
+  folds: boolean;
   /** True in an iframe, false on the first-party page `/join/{job}`. */
   embedded: boolean;
 }
@@ -25,6 +27,7 @@ export function readParameters(address: string, languages: readonly string[], em
     languages: language ? [language, ...languages] : languages,
     shareMax: shareMax >= 0 && shareMax <= 1 ? shareMax : 1,
     backend: backend === "webgpu" || backend === "cpu" ? backend : "auto",
+    folds: embedded && asked.get("placement") === "corner",
     embedded,
   };
 }

@@ -42,6 +42,7 @@ export interface Strings {
   gave: string;
   gaveText: (tasks: string, samples: string, one: boolean) => string;
   gaveNothing: string;
+  refused: (detail: string) => string;
   device: string;
   deviceNone: string;
   forced: string;
@@ -49,6 +50,8 @@ export interface Strings {
   shareNow: (share: string) => string;
   progress: (share: string) => string;
   ofData: (got: string, total: string | null) => string;
+  fold: string;
+  unfold: string;
   pause: string;
   resume: string;
   stop: string;
@@ -65,7 +68,7 @@ const en: Strings = {
   usesText: {
     graphics: (share) => `at most ${share} of its time`,
     data: (bytes) => `about ${bytes}, then a little per task`,
-    battery: "less when unplugged, where known",
+    battery: "less when unplugged",
     batteryPhone: "helps only while charging",
   },
   details: "Who, licences and data",
@@ -147,6 +150,7 @@ const en: Strings = {
   gave: "You gave",
   gaveText: (tasks, samples, one) => `${tasks} ${one ? "task" : "tasks"} · ${samples} samples`,
   gaveNothing: "your first task is on its way",
+  refused: (detail) => `The last results were not accepted: ${detail}.`,
   device: "Device",
   deviceNone: "not measured yet",
   forced: "forced",
@@ -154,6 +158,8 @@ const en: Strings = {
   shareNow: (share) => `now ${share}`,
   progress: (share) => `${share} of the training done`,
   ofData: (got, total) => (total === null ? got : `${got} of ${total}`),
+  fold: "Fold to one line",
+  unfold: "Unfold",
   pause: "Pause",
   resume: "Resume",
   stop: "Stop",

@@ -18,6 +18,7 @@ export interface Actions {
   stop(): void;
   share(share: number): void;
   reload(): void;
+  fold(folded: boolean): void;
 }
 
 /** One picture. */
@@ -32,6 +33,8 @@ export interface Panel {
 export interface ViewFacts {
   jobPage: string;
   mobile: boolean;
+  folds: boolean;
+  folded: boolean;
 }
 
 export function view(root: Element, strings: Strings, actions: Actions, facts: ViewFacts): (model: Model) => void {
@@ -43,8 +46,9 @@ export function view(root: Element, strings: Strings, actions: Actions, facts: V
   };
   const state = h("p", { class: "state" });
   const header = h("header", {}, icon("mark"), h("p", { class: "brand" }, strings.brand), state);
+  if (facts.folds) header.append(foldButton(strings, facts.folded, actions));
   const voice = h("p", { class: "sr", role: "status", "aria-live": "polite" });
-  const main = h("main", { class: "card" }, header);
+  const main = h("main", { class: "card", id: "card" }, header);
   for (const panel of Object.values(panels)) {
     panel.element.hidden = true;
     main.append(panel.element);
@@ -70,6 +74,23 @@ export function view(root: Element, strings: Strings, actions: Actions, facts: V
     if (model.scene !== spoken && isWorthSaying(model.scene)) setText(voice, stateLine(strings, model));
     spoken = model.scene;
   };
+}
+
+/** The only thing that changes the element's size; it is there for every choice. */
+function foldButton(strings: Strings, folded: boolean, actions: Actions): HTMLElement {
+  const button = h("button", { type: "button", class: "fold", "data-action": "fold" }, icon("fold"));
+  const show = (): void => {
+    button.setAttribute("aria-expanded", String(!folded));
+    button.setAttribute("aria-label", folded ? strings.unfold : strings.fold);
+    document.documentElement.dataset["folded"] = String(folded);
+  };
+  button.addEventListener("click", () => {
+    folded = !folded;
+    show();
+    actions.fold(folded);
+  });
+  show();
+  return button;
 }
 
 function panelOf(scene: Scene): "ask" | "help" | "end" | "declined" {

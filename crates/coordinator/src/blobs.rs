@@ -59,7 +59,7 @@ impl Blobs {
     /// Stores the bytes; when it returns, they survive a power cut. A blob that is there already
     /// and whole is left as it is.
     pub(crate) async fn put(&self, bytes: Bytes) -> Result<BlobId, BlobError> {
-        let id = BlobId::of(&bytes);
+        let id = id_of(&bytes).await?;
         if self.get(id, bytes.len()).await.is_err() {
             self.0.put(&address(id), PutPayload::from_bytes(bytes)).await.map_err(explain)?;
         }
@@ -74,7 +74,7 @@ impl Blobs {
             return Err(BlobError::TooLarge { id, got, max: bytes_max });
         }
         let bytes = found.bytes().await.map_err(|e| missing(id, e))?;
-        if BlobId::of(&bytes) != id {
+        if id_of(&bytes).await? != id {
             return Err(BlobError::Damaged { id });
         }
         Ok(bytes)
@@ -96,6 +96,19 @@ impl Blobs {
     }
 }
 
+/// Above this hashing takes a millisecond or more, which is long for a thread that serves everybody.
+const HASHED_AT_ONCE_MAX: usize = 256 << 10;
+
+/// The name of these bytes.
+pub(crate) async fn id_of(bytes: &Bytes) -> Result<BlobId, BlobError> {
+    if bytes.len() <= HASHED_AT_ONCE_MAX {
+        return Ok(BlobId::of(bytes));
+    }
+    let bytes = bytes.clone();
+    let hashed = tokio::task::spawn_blocking(move || BlobId::of(&bytes)).await;
+    hashed.map_err(|e| BlobError::Store(e.to_string()))
+}
+
 /// 256 folders, so that none grows too large to list.
 fn address(id: BlobId) -> Address {
     let name = id.to_string();
@@ -113,7 +126,10 @@ fn missing(id: BlobId, error: object_store::Error) -> BlobError {
 fn explain(error: object_store::Error) -> BlobError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(e) = cause {
-        if e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::StorageFull) {
+        let full = |e: &io::Error| {
+            matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+        };
+        if e.downcast_ref::<io::Error>().is_some_and(full) {
             return BlobError::DiskFull;
         }
         cause = e.source();

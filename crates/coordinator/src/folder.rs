@@ -65,6 +65,11 @@ impl Folder {
         }
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A path inside.
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
@@ -127,7 +132,9 @@ fn make_token(path: &Path) -> Result<String, FolderError> {
 fn explain(path: &Path, error: &io::Error) -> FolderError {
     let path = path.display().to_string();
     match error.kind() {
-        io::ErrorKind::StorageFull => FolderError::DiskFull { path },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            FolderError::DiskFull { path }
+        }
         _ => FolderError::NotWritable { path, reason: error.to_string() },
     }
 }

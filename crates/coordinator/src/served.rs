@@ -54,6 +54,14 @@ impl ServedBlobs {
         loaded
     }
 
+    /// Drops a blob that is not to be served any more.
+    pub(crate) fn forget(&self, id: BlobId) {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.blobs.remove(&id) {
+            entries.bytes -= entry.counted;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Entries> {
         // The worst that a panic under this lock leaves behind is a wrong sum of a cache.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)

@@ -14,9 +14,7 @@ use potluck_protocol::{BlobId, ErrorCode, JobName, Millis, limits};
 use potluck_scheduler::SessionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::{
-    blobs::BlobError, clock::Clock, folder::OwnerToken, http::problem::Problem, job::Job, stores::Stores,
-};
+use crate::{blobs::BlobError, clock::Clock, folder::OwnerToken, job::Job, problem::Problem, stores::Stores};
 
 /// One coordinator, as its handlers see it.
 pub(crate) struct Shared {
@@ -103,6 +101,12 @@ impl Shared {
     pub(crate) fn close(&self) {
         self.closing.send_replace(true);
     }
+}
+
+/// Returns when the coordinator stops.
+pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
+    // An error means that nobody is left to say so.
+    let _ = closing.wait_for(|closing| *closing).await;
 }
 
 fn internal(error: BlobError) -> Problem {

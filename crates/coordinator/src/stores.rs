@@ -45,6 +45,24 @@ impl Stores {
         Blobs::in_folder(&self.folder.join("updates").join(job.as_str()))
     }
 
+    /// The outer momenta of one job, in a store of their own for the same reasons.
+    pub(crate) fn momenta_of(&self, job: &JobName) -> Result<Blobs, BlobError> {
+        Blobs::in_folder(&self.folder.join("momenta").join(job.as_str()))
+    }
+
+    /// Takes these blobs back and deletes them.
+    pub(crate) async fn withdraw(&self, ids: &[BlobId]) -> Result<(), BlobError> {
+        {
+            let mut public = self.public.write().unwrap_or_else(PoisonError::into_inner);
+            public.retain(|id| !ids.contains(id));
+        }
+        for id in ids {
+            self.served.forget(*id);
+            self.blobs.delete(*id).await?;
+        }
+        Ok(())
+    }
+
     /// Lets anyone fetch these blobs.
     pub(crate) fn publish(&self, ids: impl IntoIterator<Item = BlobId>) {
         // A set is whole after any panic.

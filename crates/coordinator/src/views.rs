@@ -1,9 +1,7 @@
 //! What the API shows of a job, as JSON. Kept apart from the scheduler's types, so that neither
 //! can change the other by accident.
 
-use potluck_protocol::{
-    Backend, BlobId, JobCard, Millis, ProgramFacts, Recipe, TaskId, Version, VolunteerKey,
-};
+use potluck_protocol::{Backend, BlobId, JobCard, Millis, ProgramFacts, Recipe, TaskId, Version, VolunteerKey};
 use serde::Serialize;
 
 /// `GET jobs/{job}`, and the `job` event.
@@ -86,7 +84,7 @@ pub(crate) struct VersionRow {
     pub(crate) test_loss: Option<f32>,
     pub(crate) test_accuracy: Option<f32>,
     /// Updates that went into it.
-    pub(crate) contributions: usize,
+    pub(crate) contributions: u32,
     /// Its parameters' blob.
     pub(crate) base: BlobId,
 }

@@ -1,6 +1,6 @@
 //! The coordinator's own volunteer: trusted, on a thread of its own, and the only one that sees
-//! the test split. It takes leases and hands results in like any other, over channels instead of
-//! sockets; what it is given and whether it counts is decided elsewhere.
+//! the test split. It takes evaluations and hands their results in like any other, over channels
+//! instead of sockets; what it is given and whether it counts is decided elsewhere.
 
 use std::{
     sync::Arc,
@@ -9,16 +9,18 @@ use std::{
 };
 
 use ed25519_dalek::{Signer, SigningKey};
+use potluck_engine::{Choice, Engine};
+use potluck_graph::Block;
 use potluck_protocol::{
-    Backend, BlobId, Device, Lease, PROTOCOL_MAX, ServerMessage, SignedStatement, Statement, TaskId, VolunteerKey,
-    limits,
+    Backend, BlobId, Device, Evaluation, Lease, PROTOCOL_MAX, ServerMessage, SignedStatement, Statement, TaskKind,
+    VolunteerKey, limits,
 };
 use potluck_scheduler::{Input, SessionId};
-use potluck_volunteer::{Blob, Choice, Compute, Event, Outcome, Pace, Run, Share, StopFlag};
+use potluck_volunteer::{Blob, Pace, Run, RunError, Share, StopFlag, TaskRunner};
 use tokio::sync::mpsc;
 
 use crate::{
-    job::{Job, Newcomer, verify},
+    job::{Job, Newcomer},
     stores::Stores,
 };
 
@@ -38,17 +40,16 @@ impl Worker {
         getrandom::fill(&mut secret).map_err(std::io::Error::other)?;
         let stop = StopFlag::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let helper = Helper {
-            key: SigningKey::from_bytes(&secret),
-            compute: Compute::new(Choice::Cpu, agent()),
-            pace: OwnThread { began: Instant::now() },
-            stop: stop.clone(),
-            job,
-            stores,
-            session,
-        };
-        let name = format!("worker-{}", helper.job.name());
-        let thread = thread::Builder::new().name(name).spawn(move || runtime.block_on(helper.run()))?;
+        let name = format!("volunteer-{}", job.name());
+        let thread = thread::Builder::new().name(name).spawn({
+            let stop = stop.clone();
+            // Made on its own thread: an engine never leaves the one it was opened on.
+            move || {
+                let key = SigningKey::from_bytes(&secret);
+                let pace = OwnThread { began: Instant::now() };
+                runtime.block_on(Helper { job, stores, session, key, runner: None, pace, stop }.run());
+            }
+        })?;
         Ok(Self { thread, stop })
     }
 
@@ -95,7 +96,7 @@ struct Helper {
     stores: Arc<Stores>,
     session: SessionId,
     key: SigningKey,
-    compute: Compute,
+    runner: Option<TaskRunner>,
     pace: OwnThread,
     stop: StopFlag,
 }
@@ -154,11 +155,10 @@ impl Helper {
                     true => None,
                     false => Some(REST_AFTER_FAILURE),
                 },
+                // Work that comes up earlier is sent without being asked for again.
                 ServerMessage::Wait { retry_millis, .. } => Some(Duration::from_millis(*retry_millis)),
                 ServerMessage::Verdict(verdict) if verdict.accepted => Some(Duration::ZERO),
                 ServerMessage::Verdict(_) | ServerMessage::Error(_) => Some(REST_AFTER_FAILURE),
-                // A new version may want an evaluation, sooner than the last answer said.
-                ServerMessage::Progress { .. } if ask_at.is_some() => Some(Duration::ZERO),
                 _ => continue,
             };
             ask_at = wait.map(|wait| tokio::time::Instant::now() + wait);
@@ -171,40 +171,61 @@ impl Helper {
 
     /// Computes a lease and hands it in; false where it had to be given back.
     async fn work(&mut self, lease: &Lease) -> Result<bool, Gone> {
-        let task = lease.task.id;
-        match self.compute(lease).await {
-            Ok((signed, update)) => {
-                let handed_in = self.hand_in(signed, update, task).await?;
-                if handed_in {
-                    return Ok(true);
-                }
+        let (session, task) = (self.session, lease.task.id);
+        match self.evaluate(lease).await {
+            Ok(statement) => {
+                let signed = self.sign(&statement);
+                self.send(Input::Result { session, statement, signed, update: None }).await?;
+                return Ok(true);
             }
             Err(reason) if self.stop.is_raised() => tracing::debug!("task {task} was left: {reason}"),
-            Err(reason) => tracing::error!("the embedded worker could not compute task {task}: {reason}"),
+            Err(reason) => tracing::error!("the embedded volunteer could not compute task {task}: {reason}"),
         }
-        self.send(Input::Released { session: self.session, tasks: vec![task] }).await?;
+        self.send(Input::Released { session, tasks: vec![task] }).await?;
         Ok(false)
     }
 
-    async fn compute(&mut self, lease: &Lease) -> Result<(SignedStatement, Option<Vec<u8>>), String> {
+    async fn evaluate(&mut self, lease: &Lease) -> Result<Statement, String> {
         let task = &lease.task;
-        let run = Run {
-            task: task.clone(),
-            program: Arc::clone(self.job.program()),
-            base: self.blob(task.base, limits::BLOB_BYTES_MAX).await?,
-            blocks: {
-                let mut blocks = Vec::with_capacity(task.blocks.len());
-                for id in &task.blocks {
-                    blocks.push(self.blob(*id, limits::BLOCK_BYTES_MAX).await?);
-                }
-                blocks
-            },
-        };
-        match self.compute.run(&run, &self.stop, &self.pace, |_| ()).await {
-            Event::TaskDone { outcome } => Ok(self.sign(outcome)),
-            Event::TaskFailed { reason, .. } => Err(reason),
-            _ => Err("it was stopped".to_owned()),
+        if !matches!(task.kind, TaskKind::Evaluate { .. }) {
+            return Err("it only evaluates".to_owned());
         }
+        let run = self.gather(lease).await?;
+        let runner = match &mut self.runner {
+            Some(runner) => runner,
+            empty => {
+                let engine = Engine::open(Choice::Cpu).await.map_err(|e| e.to_string())?;
+                empty.insert(TaskRunner::new(engine))
+            }
+        };
+        let (evaluation, compute_millis) = match runner.run(&run, &self.stop, &self.pace, |_| ()).await {
+            Ok(Some(outcome)) => (outcome.evaluation, outcome.compute_millis),
+            Ok(None) => return Err("it was stopped".to_owned()),
+            Err(RunError::NotFinite { .. }) => (Some(diverged(&run)?), 0),
+            Err(error) => return Err(error.to_string()),
+        };
+        Ok(Statement {
+            job: self.job.name().clone(),
+            task: task.id,
+            volunteer: self.volunteer(),
+            steps: 0,
+            update: None,
+            train_loss: None,
+            evaluation,
+            compute_millis,
+        })
+    }
+
+    /// Everything that the task names, from the store rather than over HTTP: the test split is not
+    /// there.
+    async fn gather(&self, lease: &Lease) -> Result<Run, String> {
+        let task = lease.task.clone();
+        let base = self.blob(task.base, limits::BLOB_BYTES_MAX).await?;
+        let mut blocks = Vec::with_capacity(task.blocks.len());
+        for id in &task.blocks {
+            blocks.push(self.blob(*id, limits::BLOCK_BYTES_MAX).await?);
+        }
+        Ok(Run { task, program: Arc::clone(self.job.program()), base, blocks })
     }
 
     async fn blob(&self, id: BlobId, bytes_max: usize) -> Result<Blob, String> {
@@ -212,40 +233,20 @@ impl Helper {
         Ok(Arc::new(bytes.to_vec()))
     }
 
-    fn sign(&self, outcome: Outcome) -> (SignedStatement, Option<Vec<u8>>) {
-        let Outcome { task, steps, update, train_loss, evaluation, compute_millis } = outcome;
-        let statement = Statement {
-            job: self.job.name().clone(),
-            task,
-            volunteer: self.volunteer(),
-            steps,
-            update: update.as_deref().map(BlobId::of),
-            train_loss,
-            evaluation,
-            compute_millis,
-        };
-        let statement = serde_json::to_string(&statement).expect("statements hold only text keys");
+    fn sign(&self, statement: &Statement) -> SignedStatement {
+        let statement = serde_json::to_string(statement).expect("statements hold only text keys");
         let signature = self.key.sign(&SignedStatement::message(&statement));
-        (SignedStatement { statement, signature: hex::encode(signature.to_bytes()) }, update)
+        SignedStatement { statement, signature: hex::encode(signature.to_bytes()) }
     }
+}
 
-    /// Goes the way of every result; false where it was turned away at the door.
-    async fn hand_in(&self, signed: SignedStatement, update: Option<Vec<u8>>, task: TaskId) -> Result<bool, Gone> {
-        if let Some(bytes) = update
-            && let Err(error) = self.job.take_update(task, bytes.into()).await
-        {
-            tracing::error!("the embedded worker's update of task {task} was refused: {}", error.detail);
-            return Ok(false);
-        }
-        match verify(&self.job, self.volunteer(), signed).await {
-            Ok((statement, signed, update)) => {
-                self.send(Input::Result { session: self.session, statement, signed, update }).await?;
-                Ok(true)
-            }
-            Err(refusal) => {
-                tracing::error!("the embedded worker's result of task {task} was refused: {}", refusal.detail);
-                Ok(false)
-            }
-        }
+/// What is said of a model whose loss is not a number: the job has to learn of it, and JSON has no
+/// word for NaN.
+fn diverged(run: &Run) -> Result<Evaluation, String> {
+    let mut samples = 0;
+    for block in &run.blocks {
+        let block = Block::decode(block, run.program.inputs()).map_err(|e| e.to_string())?;
+        samples += u64::from(block.samples);
     }
+    Ok(Evaluation { loss: f32::MAX, accuracy: 0.0, samples })
 }

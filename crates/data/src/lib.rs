@@ -3,6 +3,41 @@
 //!
 //! It must not know of networks, jobs in progress or devices: a job file and a folder go in,
 //! a program and blocks come out.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! let job = potluck_protocol::JobFile::parse(
+//!     r#"
+//!     [job]
+//!     name = "signs"
+//!     title = "Above or below zero"
+//!     owner = "A school"
+//!     contact = "https://example.org"
+//!     licence = "CC0"
+//!     [data]
+//!     csv = "signs.csv"
+//!     label = "positive"
+//!     public = true
+//!     licence = "CC0"
+//!     source = "made here"
+//!     [model]
+//!     preset = "mlp"
+//!     hidden = [4]
+//!     [train]
+//!     batch = 8
+//!     budget_samples = 1000
+//!     "#,
+//! )?;
+//! let lines: String = (-20..20).map(|n| format!("{n},{}\n", u32::from(n > 0))).collect();
+//! let data = potluck_data::ingest_csv(&job, format!("number,positive\n{lines}").as_bytes())?;
+//! assert_eq!((data.samples, data.features, data.classes), (40, 1, 2));
+//!
+//! let weights = data.program.initial(1);
+//! let file = potluck_data::safetensors_from(&data.program, &weights, &BTreeMap::new())?;
+//! # assert!(file.len() > 4 * weights.len());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod error;
 mod ingest;

@@ -1,5 +1,7 @@
 //! What ingest makes of good data, and what it says about bad data.
 
+use std::path::Path;
+
 use expect_test::{Expect, expect};
 use potluck_graph::{Block, Column};
 use potluck_protocol::{JobFile, ModelSection, limits};
@@ -56,6 +58,17 @@ fn other_spellings_of_the_same_numbers_read_the_same() {
     let crlf = header.replace('\n', "\r\n");
     let padded = crlf.replace("3,1,30.5", " 3,1.0 , 3.05e1\r\n");
     assert_eq!(ingest_csv(&job(), padded.as_bytes()).expect("good data"), plain);
+}
+
+#[test]
+fn the_digits_example_reads() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/digits");
+    let job = std::fs::read_to_string(folder.join("job.toml")).expect("the example's job file");
+    let ingested = ingest(&JobFile::parse(&job).expect("a good job file"), &folder).expect("good data");
+    assert_eq!((ingested.samples, ingested.features, ingested.classes), (1797, 64, 10));
+    let sizes = [&ingested.train, &ingested.valid, &ingested.test].map(|split| Ingested::samples_of(split));
+    assert_eq!(sizes, [1258, 180, 359]);
+    assert_eq!(ingested.program.parameter_count(), 64 * 128 + 128 + 128 * 10 + 10);
 }
 
 #[track_caller]

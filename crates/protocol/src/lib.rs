@@ -15,7 +15,7 @@ pub use ids::{BlobId, IdError, JobName, TaskId, Version, VolunteerKey};
 pub use job_file::{DataSection, JobFile, JobFileError, JobSection, ModelSection, VisitorsSection};
 pub use messages::{
     Backend, ClientMessage, Device, ErrorCode, Hello, JobCard, PROTOCOL_MAX, PROTOCOL_MIN, ProgramFacts, Refusal,
-    ServerMessage, Verdict, WaitReason, Welcome,
+    ServerMessage, VOLUNTEER_HEADER, Verdict, WaitReason, Welcome,
 };
 pub use recipe::{Optimizer, OuterStep, Recipe, Schedule};
 pub use statement::{SignedStatement, Statement, StatementError};

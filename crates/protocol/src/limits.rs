@@ -217,3 +217,7 @@ pub const CLOSED_TASKS_MAX: usize = 64 << 10;
 
 /// Refusals that are remembered for the same reason. 1,024 x 300 B = 300 KB.
 pub const REFUSALS_KEPT_MAX: usize = 1024;
+
+/// Bytes of old versions' parameters that one job keeps in full: 32 versions of the largest
+/// program. Past it every sixteenth of the older ones stays.
+pub const BASES_BYTES_MAX: u64 = 32 * BLOB_BYTES_MAX as u64;

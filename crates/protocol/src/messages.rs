@@ -9,6 +9,9 @@ pub const PROTOCOL_MIN: u32 = 1;
 /// Newest protocol version that this code speaks.
 pub const PROTOCOL_MAX: u32 = 1;
 
+/// Header of an upload that names the uploader: the volunteer's key in hexadecimal digits.
+pub const VOLUNTEER_HEADER: &str = "x-potluck-volunteer";
+
 /// Where a volunteer computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -78,7 +78,7 @@ pub struct Task {
 
 impl Task {
     /// Learning rate of one step, counted from 0: up to `lr_start` over the recipe's ramp, then
-    /// straight to `lr_end` at the last step. Multiplications and divisions only, so that every
+    /// straight to `lr_end` at the last step. No function beyond plain arithmetic, so that every
     /// machine gets the same bits.
     pub fn lr(&self, step: u32) -> f32 {
         let (ramp, last) = (self.recipe.ramp_steps, self.steps.saturating_sub(1));
@@ -87,7 +87,7 @@ impl Task {
         }
         let span = last.saturating_sub(ramp).max(1);
         let done = (step - ramp).min(span) as f32 / span as f32;
-        self.lr_start * (1.0 - done) + self.lr_end * done
+        self.lr_start + (self.lr_end - self.lr_start) * done
     }
 }
 

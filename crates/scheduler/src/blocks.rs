@@ -79,7 +79,8 @@ impl Blocks {
     }
 
     pub(crate) fn lease(&mut self, task: TaskId, blocks: &[BlockRef]) {
-        for &block in blocks.iter().filter(|b| b.index < self.samples.len() as u32) {
+        let count = self.count();
+        for &block in blocks.iter().filter(|b| b.index < count) {
             self.hand_out(block);
             self.held.insert(block, Hold::Leased(task));
         }

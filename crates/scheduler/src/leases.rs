@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use potluck_protocol::{BlobId, Millis, TaskId, TaskKind, Version, VolunteerKey, limits};
+use potluck_protocol::{BlobId, Millis, Split, TaskId, TaskKind, Version, VolunteerKey, limits};
 
 use crate::BlockRef;
 
@@ -22,6 +22,8 @@ pub struct Leased {
     pub steps: u32,
     /// Samples a step.
     pub batch: u32,
+    /// Mean of the learning rates at its start and end.
+    pub lr: f32,
     /// When it was leased.
     pub leased_at: Millis,
     /// After this its blocks may be leased again.
@@ -34,6 +36,11 @@ impl Leased {
     /// True for a training task.
     pub fn trains(&self) -> bool {
         self.kind == TaskKind::Train
+    }
+
+    /// The split that it evaluates; `None` for a training task.
+    pub fn evaluates(&self) -> Option<Split> {
+        if let TaskKind::Evaluate { split } = self.kind { Some(split) } else { None }
     }
 
     /// Samples that the whole task trains on; 0 for an evaluation.
@@ -117,10 +124,6 @@ impl Leases {
 
     pub(crate) fn open_count(&self) -> usize {
         self.open.len()
-    }
-
-    pub(crate) fn is_open(&self, task: TaskId) -> bool {
-        self.open.contains_key(&task)
     }
 
     /// Open, or lapsed and not forgotten.

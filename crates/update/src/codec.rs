@@ -50,11 +50,13 @@ pub enum DecodeError {
     },
 }
 
+type DecodeChunk = fn(&[u8], f32, &mut [f32]) -> Result<(), BadCode>;
+
 /// What an encoding does with one chunk.
 struct Codec {
     code_bytes: fn(usize) -> usize,
     encode: fn(&[f32], f32, &mut Vec<u8>),
-    decode: fn(&[u8], f32, usize, &mut Vec<f32>) -> Result<(), BadCode>,
+    decode: DecodeChunk,
 }
 
 /// A code that no encoder writes, `at` values into its chunk.
@@ -104,18 +106,17 @@ pub fn encode(encoding: UpdateEncoding, values: &[f32]) -> Vec<u8> {
 pub fn decode(encoding: UpdateEncoding, count: usize, bytes: &[u8]) -> Result<Vec<f32>, DecodeError> {
     check_len(bytes, encoded_len(encoding, count), count)?;
     let codec = codec(encoding);
-    let mut values = Vec::with_capacity(count);
+    let mut values = vec![0.0; count];
     let mut rest = bytes;
-    for chunk in 0..count.div_ceil(CHUNK_VALUES) {
-        let chunk_values = (count - values.len()).min(CHUNK_VALUES);
+    for (chunk, out) in values.chunks_mut(CHUNK_VALUES).enumerate() {
         let (scale, after) = rest.split_at(SCALE_BYTES);
-        let (codes, after) = after.split_at((codec.code_bytes)(chunk_values));
+        let (codes, after) = after.split_at((codec.code_bytes)(out.len()));
         rest = after;
         let scale = f32_from(scale);
         if scale.is_sign_negative() && !scale.is_nan() {
             return Err(DecodeError::NegativeScale { chunk });
         }
-        (codec.decode)(codes, scale, chunk_values, &mut values)
+        (codec.decode)(codes, scale, out)
             .map_err(|bad| DecodeError::Code { index: chunk * CHUNK_VALUES + bad.at, code: bad.code })?;
     }
     Ok(values)

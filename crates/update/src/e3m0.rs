@@ -36,7 +36,7 @@ pub(crate) fn encode_chunk(values: &[f32], scale: f32, bytes: &mut Vec<u8>) {
     let middles = MIDDLES.map(|m| m * f64::from(scale));
     bytes.extend(values.chunks(2).map(|pair| {
         let high = pair.get(1).map_or(0, |&v| code(v, &middles));
-        code(pair[0], &middles) | high << 4
+        code(pair[0], &middles) | (high << 4)
     }));
 }
 
@@ -44,20 +44,18 @@ fn code(value: f32, middles: &[f64; 7]) -> u8 {
     let size = f64::from(value.abs());
     let magnitude: u8 = middles.iter().map(|&middle| u8::from(size > middle)).sum();
     let negative = value < 0.0 && magnitude > 0;
-    magnitude | u8::from(negative) * SIGN
+    magnitude | if negative { SIGN } else { 0 }
 }
 
-pub(crate) fn decode_chunk(codes: &[u8], scale: f32, count: usize, values: &mut Vec<f32>) -> Result<(), BadCode> {
+pub(crate) fn decode_chunk(codes: &[u8], scale: f32, values: &mut [f32]) -> Result<(), BadCode> {
     let table = PARTS.map(|part| part * scale);
     for (byte_index, byte) in codes.iter().enumerate() {
         for (half, code) in [byte & 15, byte >> 4].into_iter().enumerate() {
             let at = 2 * byte_index + half;
-            let padding = at >= count;
-            if code == SIGN || (padding && code != 0) {
-                return Err(BadCode { at, code });
-            }
-            if !padding {
-                values.push(table[usize::from(code)]);
+            match values.get_mut(at) {
+                Some(value) if code != SIGN => *value = table[usize::from(code)],
+                None if code == 0 => {}
+                _ => return Err(BadCode { at, code }),
             }
         }
     }

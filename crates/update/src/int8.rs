@@ -25,12 +25,14 @@ pub(crate) fn encode_chunk(values: &[f32], scale: f32, bytes: &mut Vec<u8>) {
     }));
 }
 
-pub(crate) fn decode_chunk(codes: &[u8], scale: f32, count: usize, values: &mut Vec<f32>) -> Result<(), BadCode> {
-    debug_assert_eq!(codes.len(), count, "the caller cuts the codes to length");
-    if let Some(at) = codes.iter().position(|&code| code == i8::MIN.to_le_bytes()[0]) {
-        return Err(BadCode { at, code: codes[at] });
+pub(crate) fn decode_chunk(codes: &[u8], scale: f32, values: &mut [f32]) -> Result<(), BadCode> {
+    for (at, (&code, value)) in codes.iter().zip(values).enumerate() {
+        let steps = i8::from_le_bytes([code]);
+        if steps == i8::MIN {
+            return Err(BadCode { at, code });
+        }
+        *value = f32::from(steps) / STEPS * scale;
     }
-    values.extend(codes.iter().map(|&code| f32::from(i8::from_le_bytes([code])) / STEPS * scale));
     Ok(())
 }
 

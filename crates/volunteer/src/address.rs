@@ -2,11 +2,9 @@
 //!
 //! It must not know how a request is made.
 
+pub use potluck_protocol::VOLUNTEER_HEADER;
 use potluck_protocol::{BlobId, ErrorCode, JobName, Millis, TaskId, limits};
 use serde::Deserialize;
-
-/// Header of an upload that names the uploader.
-pub const VOLUNTEER_HEADER: &str = "x-potluck-volunteer";
 
 /// Where one job is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +46,17 @@ impl Address {
         let Self { base, job } = self;
         // `http` becomes `ws` and `https` becomes `wss`.
         format!("ws{}/api/v1/jobs/{job}/connect", &base["http".len()..])
+    }
+
+    /// The job's name.
+    pub fn name(&self) -> &JobName {
+        &self.job
+    }
+
+    /// What the job is and how it stands.
+    pub fn job(&self) -> String {
+        let Self { base, job } = self;
+        format!("{base}/api/v1/jobs/{job}")
     }
 
     /// A blob.

@@ -13,15 +13,21 @@ mod challenge;
 mod compute;
 #[cfg(test)]
 mod fixture;
+#[cfg(feature = "native")]
+mod native;
 mod pace;
 mod report;
 mod runner;
+#[cfg(test)]
+mod runner_tests;
 mod session;
 mod work;
 
 pub use address::{Address, AddressError, HttpRefusal, REQUEST_MILLIS_MAX, VOLUNTEER_HEADER};
 pub use cache::Blob;
 pub use compute::Compute;
+#[cfg(feature = "native")]
+pub use native::{KeyError, Summary, Volunteer, VolunteerError};
 pub use pace::{Pace, Share, StopFlag};
 pub use potluck_engine::Choice;
 pub use report::{LocalCode, VolunteerEvent, WaitingFor, WorkKind};

@@ -117,7 +117,7 @@ mod tests {
     #[track_caller]
     fn check(share: f32, busy_millis: u64, rest_millis: Option<u64>) {
         let rest = Share::new(share).rest_after(Duration::from_millis(busy_millis));
-        assert_eq!(rest.map(|r| r.as_millis() as u64), rest_millis);
+        assert_eq!(rest.map(|r| r.as_secs_f64().mul_add(1000.0, 0.5) as u64), rest_millis);
     }
 
     #[test]

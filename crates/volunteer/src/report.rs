@@ -73,7 +73,7 @@ pub enum VolunteerEvent {
     /// Note: the coordinator said welcome.
     Joined {
         /// What the job is.
-        card: JobCard,
+        card: Box<JobCard>,
         /// The key that signs results.
         volunteer: VolunteerKey,
     },

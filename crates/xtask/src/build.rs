@@ -36,7 +36,7 @@ pub(crate) fn run(project: &Project, tools: &Tools, phases: &mut Phases) -> Resu
 /// Cargo in the clone's root.
 pub(crate) fn cargo(project: &Project) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(project.root());
+    command.current_dir(project.root()).env("CARGO_TARGET_DIR", project.at("target"));
     // `cargo run` tells its child about this package; a nested cargo and the build scripts under
     // it must not see that, or their fingerprints would differ from those of a plain `cargo`.
     for (name, _) in std::env::vars_os() {

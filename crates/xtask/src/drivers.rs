@@ -22,6 +22,7 @@ pub(crate) fn shots(project: &Project, phases: &mut Phases, arguments: &[String]
 fn drive(project: &Project, phases: &mut Phases, script: &str, arguments: &[String]) -> Result<()> {
     let tools = setup::run(project, phases, Need::Demo)?;
     tools.print();
+    tools.print_missing();
     build::run(project, &tools, phases)?;
     // The driver's own words come last: its closing lines are the result.
     phases.print();

@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 /// A clone of the repository.
 pub(crate) struct Project {
     root: PathBuf,
-    target: PathBuf,
 }
 
 impl Project {
@@ -20,9 +19,7 @@ impl Project {
             .find(|folder| folder.join("Cargo.lock").is_file())
             .context("no Cargo.lock above this program's package: run it through `cargo xtask`")?
             .to_path_buf();
-        let target =
-            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder));
-        Ok(Self { root, target })
+        Ok(Self { root })
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -34,9 +31,10 @@ impl Project {
         self.root.join(path)
     }
 
-    /// A path below the target folder, which `CARGO_TARGET_DIR` may have moved.
+    /// A path below the target folder. It is always in the clone: tests, drivers and the server look
+    /// there, and not where a setting of the user's may have moved it.
     pub(crate) fn target(&self, path: &str) -> PathBuf {
-        self.target.join(path)
+        self.root.join("target").join(path)
     }
 
     /// A program of this workspace, as `cargo build` left it.

@@ -13,7 +13,7 @@ use potluck_protocol::{BlobId, ErrorCode, Version, VolunteerKey, limits};
 use serde::Deserialize;
 
 use crate::{
-    http::problem::Problem,
+    problem::Problem,
     shared::Shared,
     views::{ContributionRow, ContributionsPage, HistoryPage, JobRow, JobView},
 };

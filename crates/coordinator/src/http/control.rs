@@ -11,7 +11,7 @@ use potluck_protocol::{ErrorCode, limits};
 use potluck_scheduler::Control;
 use serde::Deserialize;
 
-use crate::{http::problem::Problem, shared::Shared};
+use crate::{problem::Problem, shared::Shared};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

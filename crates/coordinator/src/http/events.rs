@@ -17,7 +17,12 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{http::problem::Problem, job::Job, shared::Shared, views::VersionRow};
+use crate::{
+    job::Job,
+    problem::Problem,
+    shared::{Shared, closed},
+    views::VersionRow,
+};
 
 /// `GET jobs/{job}/events`
 pub(super) async fn events(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<Response, Problem> {
@@ -68,7 +73,7 @@ impl Follower {
                 changes.changed().await
             };
             tokio::select! {
-                _ = closing.wait_for(|closing| *closing) => return None,
+                () = closed(closing) => return None,
                 row = rows.recv() => match row {
                     Ok(row) => return Event::default().event("version").json_data(&*row).ok(),
                     // The page fell behind; the rows are in the history when it asks again.

@@ -59,7 +59,8 @@ mod tests {
     fn check(host: &[u8], connect: &str) {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_bytes(host).expect("a header"));
-        let policy = widget_policy(&headers, Frame::Origins(&["https://example.org".to_owned(), "https://b.test".to_owned()]));
+        let policy =
+            widget_policy(&headers, Frame::Origins(&["https://example.org".to_owned(), "https://b.test".to_owned()]));
         let policy = policy.to_str().expect("text");
         assert!(policy.contains(&format!("; {connect}; style-src")), "{policy}");
         assert!(policy.ends_with("; frame-ancestors https://example.org https://b.test"), "{policy}");

@@ -6,10 +6,10 @@
 mod api;
 mod control;
 mod events;
+mod gzip;
 mod headers;
 mod model;
 mod pages;
-pub(crate) mod problem;
 mod serve;
 mod site;
 pub(crate) mod socket;
@@ -31,7 +31,7 @@ use tower_http::{
     timeout::TimeoutLayer,
 };
 
-use crate::{http::problem::Problem, shared::Shared};
+use crate::{problem::Problem, shared::Shared};
 
 pub(crate) use serve::serve;
 
@@ -51,15 +51,15 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 }
 
 fn timeout() -> TimeoutLayer {
-    TimeoutLayer::with_status_code(
-        StatusCode::SERVICE_UNAVAILABLE,
-        Duration::from_millis(limits::REQUEST_MILLIS_MAX),
-    )
+    TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_millis(limits::REQUEST_MILLIS_MAX))
 }
 
 /// What anyone on any site may read, without cookies or other credentials.
 fn readable_by_all() -> CorsLayer {
-    CorsLayer::new().allow_origin(Any).allow_methods([Method::GET, Method::HEAD]).expose_headers([header::CONTENT_LENGTH])
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::HEAD])
+        .expose_headers([header::CONTENT_LENGTH])
 }
 
 fn api() -> Router<Arc<Shared>> {
@@ -71,9 +71,8 @@ fn api() -> Router<Arc<Shared>> {
         .route("/jobs/{job}/program", get(api::program))
         .layer(CompressionLayer::new());
     // Compression gains nothing on floats and would lose the length that progress bars need.
-    let bytes = Router::new()
-        .route("/jobs/{job}/model.safetensors", get(model::model))
-        .route("/blobs/{id}", get(api::blob));
+    let bytes =
+        Router::new().route("/jobs/{job}/model.safetensors", get(model::model)).route("/blobs/{id}", get(api::blob));
     let streams = Router::new().route("/jobs/{job}/events", get(events::events));
     let controls = Router::new()
         .route("/jobs/{job}/control", post(control::control))

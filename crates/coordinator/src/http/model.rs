@@ -11,8 +11,9 @@ use potluck_protocol::{ErrorCode, JobCard, Version, limits};
 use serde::Deserialize;
 
 use crate::{
-    http::{api::bad_query, problem::Problem},
+    http::api::bad_query,
     job::Job,
+    problem::Problem,
     shared::Shared,
     views::{LogView, VersionRow},
 };
@@ -37,11 +38,16 @@ pub(super) async fn model(
         let detail = format!("{version} does not exist; the newest is {}", view.version);
         Problem::new(ErrorCode::BadRequest, detail)
     })?;
+    if !shared.is_public(row.base) {
+        let detail = format!("the parameters of {version} were not kept: of old versions every sixteenth is");
+        return Err(Problem::new(ErrorCode::UnknownBlob, detail));
+    }
     let bytes = shared.blob(row.base, limits::BLOB_BYTES_MAX).await?;
     let metadata = metadata(job, &row, &view.log);
     let program = Arc::clone(job.program());
     let made = tokio::task::spawn_blocking(move || {
-        let weights = potluck_update::weights_from_bytes(&bytes, program.parameter_count()).map_err(|e| e.to_string())?;
+        let weights =
+            potluck_update::weights_from_bytes(&bytes, program.parameter_count()).map_err(|e| e.to_string())?;
         potluck_data::safetensors_from(&program, &weights, &metadata).map_err(|e| e.to_string())
     });
     let internal = |detail: String| Problem::new(ErrorCode::Internal, detail);

@@ -11,10 +11,13 @@ use axum::{
 };
 use potluck_protocol::limits;
 
-use super::headers::{DASHBOARD_POLICY, Frame, ISOLATED, widget_policy};
-use crate::{http::problem::Problem, shared::Shared};
+use super::{
+    gzip,
+    headers::{DASHBOARD_POLICY, Frame, ISOLATED, widget_policy},
+};
+use crate::{problem::Problem, shared::Shared};
 
-const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+pub(super) const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// Kept, but asked about before every use.
 const REVALIDATED: HeaderValue = HeaderValue::from_static("no-cache");
 /// `embed.js` sits on other people's pages: a fix should reach them within minutes.
@@ -63,7 +66,10 @@ pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Resul
     if path.len() > limits::ASSET_PATH_BYTES_MAX {
         return Err(Problem::no_address());
     }
-    let file = file(&path, REVALIDATED)?;
+    let file = match gzip::of(&path, &headers).await {
+        Some(packed) => packed,
+        None => file(&path, REVALIDATED)?,
+    };
     if is_worker(&path) {
         // A worker obeys the policy on its own file, not that of the page that starts it.
         let policy = [(header::CONTENT_SECURITY_POLICY, widget_policy(&headers, Frame::Nobody))];

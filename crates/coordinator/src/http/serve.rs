@@ -16,8 +16,11 @@ use tokio::{
     task::JoinSet,
 };
 
+use crate::shared::closed;
+
 /// Accepts connections until `closing` is true, then waits a moment for answers under way.
-pub(crate) async fn serve(listener: TcpListener, router: Router, mut closing: watch::Receiver<bool>) {
+pub(crate) async fn serve(listener: TcpListener, router: Router, closing: watch::Receiver<bool>) {
+    let mut stop = closing.clone();
     let permits = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -38,7 +41,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut closing: wa
                 Err(error) => rest_after(&error).await,
             },
             Some(_) = connections.join_next() => {}
-            _ = closing.wait_for(|closing| *closing) => break,
+            () = closed(&mut stop) => break,
         }
     }
     drop(listener);
@@ -67,8 +70,7 @@ async fn answer(stream: TcpStream, router: Router, mut closing: watch::Receiver<
     tokio::select! {
         // What goes wrong with a connection is its peer's trouble.
         _ = connection.as_mut() => return,
-        _ = closing.wait_for(|closing| *closing) => connection.as_mut().graceful_shutdown(),
+        () = closed(&mut closing) => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
 }
-

@@ -12,7 +12,7 @@ use potluck_protocol::{BlobId, PROTOCOL_MAX, PROTOCOL_MIN};
 use serde_json::json;
 
 use crate::{
-    http::problem::Problem,
+    problem::Problem,
     shared::Shared,
     views::{JobView, Phase},
 };
@@ -55,7 +55,8 @@ pub(super) async fn well_known(State(shared): State<Arc<Shared>>) -> Response {
 pub(super) async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
     let ill: serde_json::Map<_, _> =
         shared.jobs().filter_map(|job| Some((job.name().to_string(), job.failure()?.into()))).collect();
-    let (status, text) = if ill.is_empty() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failed") };
+    let (status, text) =
+        if ill.is_empty() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failed") };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(json!({ "status": text, "jobs": ill }))).into_response()
 }
 
@@ -86,7 +87,9 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     metric("valid_accuracy", "gauge", "Newest accuracy on valid.", &|i| view(i)?.accuracy.valid.map(f64::from));
     metric("valid_loss", "gauge", "Newest loss on valid.", &|i| view(i)?.loss.valid.map(f64::from));
     metric("facts_total", "counter", "Facts in the log.", &|i| Some(view(i)?.log.facts as f64));
-    metric("results_accepted_total", "counter", "Results accepted since the start.", &|i| Some(count(i).accepted as f64));
+    metric("results_accepted_total", "counter", "Results accepted since the start.", &|i| {
+        Some(count(i).accepted as f64)
+    });
     metric("results_refused_total", "counter", "Results refused since the start.", &|i| Some(count(i).refused as f64));
     metric("bad_messages_total", "counter", "Malformed messages since the start.", &|i| Some(count(i).bad as f64));
     metric("uploads_total", "counter", "Updates taken in since the start.", &|i| Some(count(i).uploads as f64));

@@ -20,9 +20,9 @@ use tokio::{
 };
 
 use crate::{
-    http::problem::Problem,
     job::{Job, Newcomer, verify},
-    shared::Shared,
+    problem::Problem,
+    shared::{Shared, closed},
 };
 
 /// Read at once; a message may be larger and is put together from such pieces.
@@ -142,7 +142,10 @@ fn hear(frame: Option<Result<Message, axum::Error>>) -> Result<Heard, End> {
 fn message_from_text(text: &str) -> Result<ClientMessage, Refusal> {
     let max = limits::MESSAGE_BYTES_MAX;
     if text.len() > max {
-        return Err(refusal(ErrorCode::TooLarge, format!("a message has at most {max} bytes, this one {}", text.len())));
+        return Err(refusal(
+            ErrorCode::TooLarge,
+            format!("a message has at most {max} bytes, this one {}", text.len()),
+        ));
     }
     serde_json::from_str(text).map_err(|e| {
         let code = if e.is_data() { ErrorCode::UnknownMessage } else { ErrorCode::BadJson };
@@ -203,7 +206,7 @@ impl Visit {
         loop {
             let frame = tokio::select! {
                 frame = self.line.socket.recv() => frame,
-                _ = self.line.closing.wait_for(|closing| *closing) => return Err(End::Closing),
+                () = closed(&mut self.line.closing) => return Err(End::Closing),
             };
             let refusal = match hear(frame)? {
                 Heard::Message(message) => match *message {
@@ -271,9 +274,18 @@ impl Talk<'_> {
                     }
                     self.visit.line.send_raw(Message::Ping(bytes::Bytes::new())).await?;
                 }
-                _ = closing.wait_for(|closing| *closing) => return Err(End::Closing),
+                () = closed(closing) => return self.say_the_rest().await,
             }
         }
+    }
+
+    /// Sends what the actor said before the coordinator was told to stop, the end of the job above
+    /// all.
+    async fn say_the_rest(&mut self) -> Result<(), End> {
+        while let Ok(message) = self.inbox.try_recv() {
+            self.visit.line.send(&message).await?;
+        }
+        Err(End::Closing)
     }
 
     async fn refuse(&mut self, refusal: Refusal) -> Result<(), End> {
@@ -296,14 +308,15 @@ impl Talk<'_> {
                 return self.refuse(refusal(ErrorCode::BadRequest, format!("at most {max} leases are held"))).await;
             }
             ClientMessage::Release { tasks } => Input::Released { session, tasks },
-            ClientMessage::Bye => return Err(End::Done),
-            ClientMessage::Result(signed) => {
-                let Visit { shared, job, .. } = &*self.visit;
-                match verify(shared, job, self.volunteer, signed).await {
-                    Ok((statement, signed, update)) => Input::Result { session, statement, signed, update },
-                    Err(refusal) => return self.refuse(refusal).await,
-                }
+            ClientMessage::Bye => {
+                // It gives back what it holds; that it left is said on the way out.
+                let _ = self.visit.job.send(Input::Bye { session }).await;
+                return Err(End::Done);
             }
+            ClientMessage::Result(signed) => match verify(&self.visit.job, self.volunteer, signed).await {
+                Ok((statement, signed, update)) => Input::Result { session, statement, signed, update },
+                Err(refusal) => return self.refuse(refusal).await,
+            },
         };
         self.visit.job.send(input).await.map_err(|_| End::Closing)
     }

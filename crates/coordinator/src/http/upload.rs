@@ -12,10 +12,14 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
-use potluck_protocol::{BlobId, ErrorCode, TaskId, VolunteerKey, limits};
-use potluck_scheduler::UpdateFacts;
+use potluck_protocol::{BlobId, ErrorCode, TaskId, VOLUNTEER_HEADER, VolunteerKey, limits};
 
-use crate::{http::problem::Problem, job::Job, shared::Shared, views::LeaseView};
+use crate::{
+    job::{Job, update_malformed, update_too_large},
+    problem::Problem,
+    shared::Shared,
+    views::LeaseView,
+};
 
 /// Answers 204 once the update is durable; the same bytes again get the same answer.
 pub(super) async fn update(
@@ -26,7 +30,7 @@ pub(super) async fn update(
 ) -> Result<StatusCode, Problem> {
     let job = shared.job(&name)?;
     let lease = lease(&shared, job, &task, &headers).await?;
-    let expected = job.update_bytes();
+    let expected = job.uploads().update_bytes();
     check_length(&headers, expected)?;
     // Held until the bytes are stored: what is received at once has a bound.
     let _permit = shared.upload_permit(expected).await?;
@@ -42,9 +46,7 @@ pub(super) async fn update(
         let detail = "another update was accepted for this task already";
         return Err(Problem::new(ErrorCode::ResultMismatch, detail));
     }
-    let facts = decode(&shared, job, id, bytes.clone()).await?;
-    shared.store_update(bytes).await?;
-    job.keep_upload(lease.task, facts);
+    job.take_update(lease.task, bytes).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -53,7 +55,7 @@ async fn lease(shared: &Shared, job: &Job, task: &str, headers: &HeaderMap) -> R
     let bad = |detail: &str| Problem::new(ErrorCode::BadRequest, detail);
     let unknown = || Problem::new(ErrorCode::UnknownTask, "no such task is leased");
     let task = TaskId(task.parse().map_err(|_| unknown())?);
-    let sender = headers.get(potluck_volunteer::VOLUNTEER_HEADER).and_then(|value| value.to_str().ok());
+    let sender = headers.get(VOLUNTEER_HEADER).and_then(|value| value.to_str().ok());
     let sender: VolunteerKey = sender
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| bad("the header x-potluck-volunteer has to hold the volunteer's key, 64 hexadecimal digits"))?;
@@ -74,8 +76,8 @@ async fn lease(shared: &Shared, job: &Job, task: &str, headers: &HeaderMap) -> R
 fn check_length(headers: &HeaderMap, expected: usize) -> Result<(), Problem> {
     let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(()) };
     match length.to_str().ok().and_then(|text| text.parse::<u64>().ok()) {
-        Some(length) if length > expected as u64 => Err(too_large(expected)),
-        Some(length) if length < expected as u64 => Err(malformed(format!("{length} bytes"), expected)),
+        Some(length) if length > expected as u64 => Err(update_too_large(expected)),
+        Some(length) if length < expected as u64 => Err(update_malformed(&format!("{length} bytes"), expected)),
         Some(_) => Ok(()),
         None => Err(Problem::new(ErrorCode::BadRequest, "Content-Length is not a number")),
     }
@@ -96,37 +98,16 @@ async fn receive(body: Body, expected: usize) -> Result<Bytes, Problem> {
         let Some(chunk) = next else { break };
         let chunk = chunk.map_err(|_| Problem::new(ErrorCode::BadRequest, "the update broke off"))?;
         if bytes.len() + chunk.len() > expected {
-            return Err(too_large(expected));
+            return Err(update_too_large(expected));
         }
         bytes.extend_from_slice(&chunk);
     }
     if bytes.len() < expected {
-        return Err(malformed(format!("{} bytes", bytes.len()), expected));
+        return Err(update_malformed(&format!("{} bytes", bytes.len()), expected));
     }
     Ok(bytes.into())
 }
 
-async fn decode(shared: &Shared, job: &Job, id: BlobId, bytes: Bytes) -> Result<UpdateFacts, Problem> {
-    let length = bytes.len();
-    let facts = shared.update_facts(job, id, bytes).await?;
-    if !facts.well_formed {
-        return Err(malformed("bytes of another kind".to_owned(), length));
-    }
-    if !facts.finite {
-        return Err(Problem::new(ErrorCode::UpdateNotFinite, "the update holds NaN or infinity"));
-    }
-    Ok(facts)
-}
-
 fn expired() -> Problem {
     Problem::new(ErrorCode::LeaseExpired, "the lease of this task has expired")
-}
-
-fn too_large(expected: usize) -> Problem {
-    Problem::new(ErrorCode::TooLarge, format!("an update of this job has {expected} bytes; this is more"))
-}
-
-fn malformed(got: String, expected: usize) -> Problem {
-    let detail = format!("expected {expected} bytes in the encoding that the recipe asks for, got {got}");
-    Problem::new(ErrorCode::UpdateMalformed, detail)
 }

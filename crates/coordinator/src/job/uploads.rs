@@ -2,7 +2,7 @@
 //! answered without decoding again, and the bytes only as long as somebody needs them.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -123,10 +123,10 @@ impl Uploads {
         Ok(())
     }
 
-    /// Deletes everything that no task names: what a crash left behind.
-    pub(crate) async fn sweep(&self) -> Result<(), BlobError> {
+    /// Deletes everything that no task names and that is not `retained`: what a crash left behind.
+    pub(crate) async fn sweep(&self, retained: &BTreeSet<BlobId>) -> Result<(), BlobError> {
         let all = self.store.list().await?;
-        self.delete(all).await
+        self.delete(all.into_iter().filter(|id| !retained.contains(id))).await
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<TaskId, VecDeque<UpdateFacts>>> {
@@ -192,10 +192,12 @@ mod tests {
         assert_eq!(again.find(ONE, id), None);
         let facts = again.recall(ONE, id, &decoding).await.expect("readable").expect("found");
         assert!(facts.finite && facts.well_formed);
-        again.sweep().await.expect("swept");
+        again.sweep(&BTreeSet::new()).await.expect("swept");
         again.bytes(id).await.expect("named again");
         again.forget(|_| false);
-        again.sweep().await.expect("swept");
+        again.sweep(&BTreeSet::from([id])).await.expect("swept");
+        again.bytes(id).await.expect("retained");
+        again.sweep(&BTreeSet::new()).await.expect("swept");
         assert_eq!(again.recall(ONE, id, &decoding).await.expect("readable"), None);
     }
 

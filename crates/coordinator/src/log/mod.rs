@@ -76,6 +76,17 @@ pub enum LogError {
         /// The log's file.
         file: String,
     },
+    /// The disk does not take what is written, or does not give it back.
+    #[error(
+        "{file} failed ({reason}): the disk or a quota may be full, or the disk is failing; free some space and \
+         start again; nothing that was acknowledged is lost"
+    )]
+    DiskFailed {
+        /// The log's file.
+        file: String,
+        /// What the store said.
+        reason: String,
+    },
     /// The file cannot be opened or written.
     #[error("{file} cannot be written ({reason}): make it writable for this user, or choose another folder")]
     NotWritable {

@@ -10,10 +10,7 @@ use std::{
 use potluck_protocol::JobName;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::{
-    EventLog, Head, LogError, Record, RecordHash,
-    chain::check_append,
-};
+use super::{EventLog, Head, LogError, Record, RecordHash, chain::check_append};
 
 /// Version of the tables, kept in `user_version`; a file with a larger one is left alone.
 const TABLES_VERSION: i64 = 1;
@@ -142,6 +139,8 @@ fn explain(file: &Path, error: rusqlite::Error) -> LogError {
     let (file, reason) = (file.display().to_string(), error.to_string());
     match code {
         Some(ErrorCode::DiskFull) => LogError::DiskFull { file },
+        // SQLite says no more of an exceeded quota or file size limit.
+        Some(ErrorCode::SystemIoFailure) => LogError::DiskFailed { file, reason },
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             LogError::NotWritable { file, reason }
         }
@@ -161,7 +160,10 @@ mod tests {
     fn conforms() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("potluck.sqlite");
-        conformance::check_all(|| SqliteLog::open(&file).expect("a log"), || std::fs::remove_file(&file).expect("gone"));
+        conformance::check_all(
+            || SqliteLog::open(&file).expect("a log"),
+            || std::fs::remove_file(&file).expect("gone"),
+        );
     }
 
     #[test]

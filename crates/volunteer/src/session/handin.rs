@@ -106,8 +106,12 @@ impl Session {
     }
 
     /// Work is asked for once the last result is on its way or in trouble, so that the coordinator
-    /// knows of it when it chooses what to lease.
+    /// knows of it when it chooses what to lease. After a failure its answer is awaited first: a
+    /// second failure must be able to put the next task off.
     pub(super) fn may_ask(&self) -> bool {
+        if self.task_failures > 0 && !self.handins.is_empty() {
+            return false;
+        }
         let settled = |h: &Handin| h.sent_on.is_some() || h.upload_failures > 0;
         self.handins.len() < limits::LEASES_PER_VOLUNTEER_MAX && self.handins.iter().all(settled)
     }

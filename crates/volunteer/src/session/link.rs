@@ -17,6 +17,9 @@ use crate::report::{LocalCode, VolunteerEvent, WaitingFor};
 /// that answers `wait 0` costs both sides.
 const ASK_MILLIS_MIN: Millis = 100;
 
+/// A wait is told once it has lasted this long.
+const WAIT_SHOWN_MILLIS: Millis = 500;
+
 /// Longest such wait: a tab that slept through the end of a pause is back within a minute.
 const ASK_MILLIS_MAX: Millis = 60_000;
 
@@ -111,7 +114,7 @@ impl Session {
     fn lost_link(&mut self) {
         self.link = Link::Down;
         self.asked = false;
-        self.cancel(Purpose::Ask);
+        self.stop_waiting();
         self.answer_by = None;
         // Leases that were not begun go to somebody else once the coordinator misses us.
         self.queue.clear();
@@ -178,7 +181,7 @@ impl Session {
         if let Err(reason) = fits(&welcome) {
             return self.end(VolunteerEvent::Unsupported { reason });
         }
-        let (card, volunteer) = (welcome.job.clone(), self.config.volunteer);
+        let (card, volunteer) = (Box::new(welcome.job.clone()), self.config.volunteer);
         let program: BlobId = welcome.program;
         self.link = Link::Joined(link, welcome);
         self.report(VolunteerEvent::Joined { card, volunteer });
@@ -217,8 +220,23 @@ impl Session {
         self.asked = false;
         let retry_millis = retry_millis.clamp(ASK_MILLIS_MIN, ASK_MILLIS_MAX);
         self.sleep(retry_millis, Purpose::Ask);
-        if matches!(self.work, Work::None) {
-            self.show(VolunteerEvent::Waiting { reason: reason.into(), retry_millis });
+        self.waiting = Some((reason.into(), self.now + retry_millis));
+        // With few volunteers every task ends with a wait of milliseconds, for the commit: not
+        // worth a flicker.
+        if !self.is_sleeping(Purpose::ShowWait) {
+            self.sleep(WAIT_SHOWN_MILLIS.min(retry_millis), Purpose::ShowWait);
+        }
+    }
+
+    pub(super) fn stop_waiting(&mut self) {
+        self.cancel(Purpose::Ask);
+        self.waiting = None;
+    }
+
+    pub(super) fn show_wait(&mut self) {
+        let Some((reason, until)) = self.waiting else { return };
+        if matches!(self.work, Work::None) && self.joined().is_some() {
+            self.show(VolunteerEvent::Waiting { reason, retry_millis: until.saturating_sub(self.now) });
         }
     }
 
@@ -237,7 +255,7 @@ impl Session {
 
     fn leased(&mut self, lease: Lease) {
         self.asked = false;
-        self.cancel(Purpose::Ask);
+        self.stop_waiting();
         let held = Held { lease, at: self.now };
         if self.holds(held.lease.task.id) {
             return;
@@ -255,6 +273,7 @@ impl Session {
         if self.asked || self.is_sleeping(Purpose::Ask) {
             return;
         }
+        self.stop_waiting();
         self.asked = true;
         self.send(link, &ClientMessage::Ask);
     }

@@ -5,6 +5,7 @@
 //! drive the same one. It must not know how anything is sent, fetched, signed or computed, and it
 //! believes none of them: bytes are checked against their names, answers against what was asked.
 
+mod api;
 mod backoff;
 mod fetcher;
 mod handin;
@@ -21,243 +22,11 @@ use std::{
 };
 
 use potluck_graph::{Program, random::SplitMix64};
-use potluck_protocol::{
-    BlobId, Device, ErrorCode, JobName, Lease, Millis, PROTOCOL_MAX, TaskId, VolunteerKey, Welcome, limits,
-};
+use potluck_protocol::{BlobId, Device, Lease, Millis, TaskId, Welcome, limits};
 
-use crate::{
-    cache::Blob,
-    report::{LocalCode, VolunteerEvent, WaitingFor},
-    work::{Challenge, Outcome, Run},
-};
+use crate::report::{LocalCode, VolunteerEvent, WaitingFor};
+pub use api::{Action, Config, Event, LinkId, TimerId};
 use {fetcher::Fetcher, handin::Handin};
-
-/// One connection attempt; events of an older one are ignored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
-
-/// One timer; a timer that is not waited for any more is ignored when it fires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TimerId(pub u64);
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Event {
-    /// The shell is ready; nothing happens before it.
-    Start,
-    /// The socket is open.
-    Opened {
-        /// Which.
-        link: LinkId,
-    },
-    /// A text message came.
-    Message {
-        /// On which socket.
-        link: LinkId,
-        /// The text.
-        text: String,
-    },
-    /// The socket could not be opened, or closed. Once for each [`Action::Connect`].
-    Closed {
-        /// Which.
-        link: LinkId,
-        /// Why it is not worth trying again, where the coordinator said so (no such job).
-        refused: Option<String>,
-    },
-    /// A timer fired.
-    Woke {
-        /// Which.
-        timer: TimerId,
-    },
-    /// A fetch has come this far.
-    Fetching {
-        /// The blob.
-        id: BlobId,
-        /// Bytes so far.
-        bytes: u64,
-        /// Bytes in all, where the answer says so.
-        total: Option<u64>,
-    },
-    /// A fetch is done; the bytes are not verified yet.
-    Fetched {
-        /// The blob.
-        id: BlobId,
-        /// Its bytes.
-        bytes: Vec<u8>,
-    },
-    /// A fetch failed.
-    FetchFailed {
-        /// The blob.
-        id: BlobId,
-        /// True where it may succeed later.
-        retryable: bool,
-        /// For people.
-        detail: String,
-    },
-    /// The challenge is done and a device chosen.
-    Measured {
-        /// Which.
-        device: Device,
-        /// Why it is not the GPU, where that was tried.
-        fallback: Option<String>,
-    },
-    /// The challenge was ended by [`Action::Halt`].
-    MeasureStopped,
-    /// No device can run the program.
-    MeasureFailed {
-        /// For people.
-        reason: String,
-    },
-    /// Another executor took over in the middle of a task.
-    DeviceChanged {
-        /// Which.
-        device: Device,
-        /// For people.
-        reason: String,
-    },
-    /// A task has come this far.
-    Step {
-        /// Which.
-        task: TaskId,
-        /// Steps or passes that are done.
-        step: u32,
-        /// Steps or passes in all.
-        steps: u32,
-        /// Training loss, as last read.
-        loss: Option<f32>,
-    },
-    /// A task is done, in part where it was halted.
-    TaskDone {
-        /// What came out.
-        outcome: Outcome,
-    },
-    /// A task was halted before it was worth handing in.
-    TaskStopped {
-        /// Which.
-        task: TaskId,
-    },
-    /// A task could not be computed.
-    TaskFailed {
-        /// Which.
-        task: TaskId,
-        /// For people.
-        reason: String,
-        /// True where no other task can be computed either.
-        fatal: bool,
-    },
-    /// An update was put.
-    Uploaded {
-        /// Of which task.
-        task: TaskId,
-    },
-    /// An update could not be put.
-    UploadFailed {
-        /// Of which task.
-        task: TaskId,
-        /// The coordinator's code, where it gave one.
-        code: Option<ErrorCode>,
-        /// For people.
-        detail: String,
-        /// True where it may succeed later.
-        retryable: bool,
-    },
-    /// A statement was signed.
-    Signed {
-        /// About which task.
-        task: TaskId,
-        /// Ed25519 signature.
-        signature: [u8; 64],
-    },
-    /// A statement could not be signed.
-    SignFailed {
-        /// About which task.
-        task: TaskId,
-        /// For people.
-        detail: String,
-    },
-    /// The visitor pauses.
-    Pause,
-    /// The visitor goes on.
-    Resume,
-    /// The visitor stops.
-    Stop,
-}
-
-/// What is to be done. Every action but `Report`, `Send`, `Halt` and `Close` is answered by exactly
-/// one event (progress aside), however late.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Action {
-    /// Open a socket.
-    Connect {
-        /// What to call it.
-        link: LinkId,
-    },
-    /// Send a text message.
-    Send {
-        /// On which socket.
-        link: LinkId,
-        /// The text.
-        text: String,
-    },
-    /// Close the socket; what comes from it no longer matters.
-    Close {
-        /// Which.
-        link: LinkId,
-    },
-    /// Fetch a blob.
-    Fetch {
-        /// Which.
-        id: BlobId,
-        /// Give up as not retryable when the answer is longer.
-        bytes_max: usize,
-    },
-    /// Measure and choose a device. Never while something runs.
-    Challenge(Box<Challenge>),
-    /// Compute a task. Never while something else runs.
-    Run(Box<Run>),
-    /// End what runs within a step: it answers as it would have, sooner.
-    Halt,
-    /// Put an update.
-    Upload {
-        /// Of which task.
-        task: TaskId,
-        /// The encoded update.
-        bytes: Blob,
-    },
-    /// Sign with the volunteer's key.
-    Sign {
-        /// About which task.
-        task: TaskId,
-        /// What to sign.
-        message: Vec<u8>,
-    },
-    /// Wake the session later.
-    Sleep {
-        /// What to call it.
-        timer: TimerId,
-        /// After how long.
-        millis: Millis,
-    },
-    /// Tell whoever watches. After one that [`VolunteerEvent::is_last`] nothing follows.
-    Report(VolunteerEvent),
-}
-
-/// Who takes part, in what.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The job.
-    pub job: JobName,
-    /// The key that signs results.
-    pub volunteer: VolunteerKey,
-    /// This code's build: the hash in the wasm's name, or the crate's version.
-    pub build: String,
-    /// Seed of the jitter.
-    pub seed: u64,
-    /// Bytes of blobs to keep in memory; [`limits::BLOB_CACHE_BYTES_MAX`] unless memory is short.
-    pub cache_bytes_max: usize,
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -277,6 +46,8 @@ pub struct Session {
     bad_messages: u32,
     /// An `ask` has no answer yet. Never two.
     asked: bool,
+    /// Why there is no work, and until when nothing is asked.
+    waiting: Option<(WaitingFor, Millis)>,
     /// When patience with what the coordinator owes ends, while it owes anything.
     answer_by: Option<Millis>,
 
@@ -345,6 +116,8 @@ enum Purpose {
     /// The coordinator owes an answer.
     Answer,
     Ask,
+    /// A wait has lasted long enough to be told.
+    ShowWait,
     Fetch(BlobId),
     Upload(TaskId),
     /// Stopping has taken long enough.
@@ -376,6 +149,7 @@ impl Session {
             connect_at: 0,
             bad_messages: 0,
             asked: false,
+            waiting: None,
             answer_by: None,
             fetcher: Fetcher::new(config.cache_bytes_max),
             program: None,
@@ -477,7 +251,7 @@ impl Session {
             return;
         }
         self.wish = Wish::Help;
-        self.cancel(Purpose::Ask);
+        self.stop_waiting();
         self.show_idle();
     }
 
@@ -524,6 +298,7 @@ impl Session {
         match purpose {
             // What waited for these is done by `advance`.
             Purpose::Connect | Purpose::Ask => {}
+            Purpose::ShowWait => self.show_wait(),
             Purpose::Answer => self.patience_checked(),
             Purpose::Fetch(id) => self.fetcher.rested(id),
             Purpose::Upload(task) => self.upload_again(task),
@@ -585,4 +360,4 @@ impl Session {
 
 // A lease may come at any time, so the queue holds what the protocol allows beside the one at work.
 const QUEUE_MAX: usize = limits::LEASES_PER_VOLUNTEER_MAX - 1;
-const _: () = assert!(QUEUE_MAX >= 1 && PROTOCOL_MAX >= 1);
+const _: () = assert!(QUEUE_MAX >= 1);

@@ -59,8 +59,12 @@ pub(super) fn bring(wishes: &[Wish]) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn is_root() -> bool {
+    shell::ask("id", &["-u"]).as_deref() == Some("0")
+}
+
 fn rights(what: &str) -> Result<Option<Rights>> {
-    if shell::ask("id", &["-u"]).as_deref() == Some("0") {
+    if is_root() {
         return Ok(Some(Rights::Root));
     }
     if shell::which("sudo").is_none() {

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::Missing;
 use super::apt::{self, Wish};
@@ -91,17 +92,23 @@ pub(super) fn bring(project: &Project, node: &Node, browser: Browser) -> Result<
     println!("  @puppeteer/browsers install {} into {}", browser.download(), folder.display());
     let mut install = node.command(project.npm_program("browsers"));
     install.args(["install", browser.download(), "--path"]).arg(&folder);
-    match shell::output(&mut install).map(|printed| downloaded(&printed)) {
-        Ok(Some(program)) if program.is_file() => {
-            fs::write(note(project, browser), program.to_string_lossy().as_bytes())?;
-            Ok(Some(program))
-        }
-        Ok(_) => Ok(None),
-        Err(error) => {
-            println!("  {error:#}");
-            Ok(None)
-        }
+    if cfg!(target_os = "linux") && apt::is_root() {
+        // A downloaded browser does not name the libraries that it needs; this brings them.
+        install.arg("--install-deps");
     }
+    let ended = install.stdin(Stdio::null()).output().context("could not start @puppeteer/browsers")?;
+    let program = downloaded(&String::from_utf8_lossy(&ended.stdout)).filter(|program| program.is_file());
+    match &program {
+        Some(program) => fs::write(note(project, browser), program.to_string_lossy().as_bytes())?,
+        None => println!("  {}", reason(&String::from_utf8_lossy(&ended.stderr))),
+    }
+    Ok(program)
+}
+
+/// The one line of a failure that says why; the tool prints its whole help above it.
+fn reason(printed: &str) -> &str {
+    let line = printed.lines().find(|line| line.contains("Error"));
+    line.or_else(|| printed.lines().next_back()).unwrap_or("it failed and said nothing")
 }
 
 /// The last line that `@puppeteer/browsers install` prints is `chrome@1.2.3 /path/to/program`.

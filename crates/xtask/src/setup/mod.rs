@@ -102,8 +102,12 @@ impl Tools {
                 println!("  {name:<9} {}", path.display());
             }
         }
+    }
+
+    /// For commands that can do with less.
+    pub(crate) fn print_missing(&self) {
         for missing in &self.missing {
-            println!("  missing: {}. {}", missing.what, missing.remedy);
+            println!("  going on without {}. {}", missing.what, missing.remedy);
         }
     }
 
@@ -129,7 +133,7 @@ fn gather(project: &Project, need: Need) -> Result<Tools> {
     let python_wanted = need == Need::Everything;
 
     // Where Node is not installed, it comes as a Python wheel.
-    let python_wanted_for_node = node::find().is_none();
+    let python_wanted_for_node = node::find()?.is_none();
     let mut wishes = Vec::new();
     if python_wanted || python_wanted_for_node {
         wishes.extend(python::wishes());

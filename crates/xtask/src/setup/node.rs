@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::fingerprint::{Fingerprint, Stamp};
 use crate::project::Project;
@@ -36,12 +36,18 @@ impl Node {
 }
 
 /// Named by a variable or installed, and new enough.
-pub(super) fn find() -> Option<Node> {
-    let node = match std::env::var_os("POTLUCK_NODE") {
-        Some(named) => PathBuf::from(named),
-        None => shell::which("node")?,
-    };
-    at(node).filter(|found| major(&found.node).is_some_and(|major| major >= MAJOR_MIN))
+pub(super) fn find() -> Result<Option<Node>> {
+    if let Some(named) = std::env::var_os("POTLUCK_NODE").filter(|named| !named.is_empty()) {
+        let named = PathBuf::from(named);
+        let found = at(named.clone()).filter(is_new_enough);
+        let found = found.with_context(|| format!("POTLUCK_NODE names {}, no Node {MAJOR_MIN}", named.display()))?;
+        return Ok(Some(found));
+    }
+    Ok(shell::which("node").and_then(at).filter(is_new_enough))
+}
+
+fn is_new_enough(found: &Node) -> bool {
+    major(&found.node).is_some_and(|major| major >= MAJOR_MIN)
 }
 
 fn at(node: PathBuf) -> Option<Node> {
@@ -56,7 +62,7 @@ fn major(node: &Path) -> Option<u32> {
 
 /// Node as installed, else from a wheel in the Python environment.
 pub(super) fn bring(python: Option<&Path>) -> Result<Node> {
-    if let Some(node) = find() {
+    if let Some(node) = find()? {
         return Ok(node);
     }
     if let Some(python) = python {

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use super::properties::Properties;
 use super::{Case, Category, Outcome, Report, Request, SuiteClock};
 use crate::build;
 use crate::project::Project;
@@ -22,6 +23,7 @@ pub(super) fn build(project: &Project) -> Result<()> {
 pub(super) fn list(project: &Project, tools: &Tools) -> Result<Vec<Case>> {
     let mut command = cargo_test(project, tools);
     command.args(["--", "--list", "--format", "terse"]);
+    let properties = Properties::read(project)?;
     let mut cases = Vec::new();
     let mut suite = None;
     let mut printed = String::new();
@@ -29,7 +31,7 @@ pub(super) fn list(project: &Project, tools: &Tools) -> Result<Vec<Case>> {
         if let Some(started) = Suite::started_by(line) {
             suite = Some(started);
         } else if let (Some(suite), Some(test)) = (&suite, line.strip_suffix(": test")) {
-            cases.push(Case { suite: suite.name(), category: suite.category(test)? });
+            cases.push(Case { suite: suite.name(), category: suite.category(test, &properties)? });
         }
         printed.push_str(line);
         printed.push('\n');
@@ -46,7 +48,7 @@ pub(super) fn run(project: &Project, tools: &Tools, request: &Request) -> Result
     let mut command = cargo_test(project, tools);
     command.arg("--no-fail-fast");
     restrict(&mut command, request);
-    let mut reader = Reader::default();
+    let mut reader = Reader { properties: Properties::read(project)?, ..Reader::default() };
     let ended_well = lines_of(&mut command, |line| reader.line(line))?;
     reader.end_suite();
     let mut outcomes = reader.outcomes;
@@ -104,7 +106,10 @@ impl Suite {
         format!("{} {}", self.package, self.target)
     }
 
-    fn category(&self, test: &str) -> Result<Category> {
+    fn category(&self, test: &str, properties: &Properties) -> Result<Category> {
+        if properties.contain(&self.package, test) {
+            return Ok(Category::Property);
+        }
         Category::of_cargo_test(&self.package, &self.target, test)
     }
 }
@@ -117,12 +122,15 @@ fn package_of(integration_test: &str) -> String {
 
 /// `potluck_graph` and `potluck-graph` lie in the folder `graph`.
 fn folder_of(program: &str) -> String {
-    program.strip_prefix("potluck").unwrap_or(program).trim_start_matches(['-', '_']).replace('_', "-")
+    let part = program.strip_prefix("potluck").unwrap_or(program).trim_start_matches(['-', '_']);
+    // The binary is called as the project is.
+    if part.is_empty() { "potluck".to_owned() } else { part.replace('_', "-") }
 }
 
 /// Follows libtest's report line by line.
 #[derive(Default)]
 struct Reader {
+    properties: Properties,
     suite: Option<(Suite, SuiteClock)>,
     /// What the running suite printed: shown only if it fails.
     printed: String,
@@ -147,7 +155,7 @@ impl Reader {
             return Ok(());
         };
         if let Some((test, passed)) = outcome_in(line) {
-            let category = suite.category(test)?;
+            let category = suite.category(test, &self.properties)?;
             self.outcomes.push(Outcome { suite: suite.name(), name: test.to_owned(), category, passed });
         } else if let Some(counted) = counts_in(line) {
             self.counted = Some(counted);
@@ -178,7 +186,7 @@ impl Reader {
         let Some(counted) = self.counted else {
             return seen;
         };
-        let Ok(category) = suite.category("") else {
+        let Ok(category) = suite.category("", &self.properties) else {
             return seen;
         };
         for (seen, counted, passed) in [(seen.0, counted.0, true), (seen.1, counted.1, false)] {

@@ -1,15 +1,16 @@
-//! Which category a test belongs to. The rules read names and paths only, so that a new test
-//! needs no list to be kept:
+//! Which category a test belongs to. The rules read where a test stands, so that a new one needs
+//! no list to be kept:
 //!
 //! | where a test stands                              | category                              |
 //! |--------------------------------------------------|---------------------------------------|
 //! | `tests/tests/kernels.rs`, `tests/tests/shaders.rs` | kernels-native, tidy                |
 //! | `tests/tests/faults.rs`, `process.rs`            | faults                                |
 //! | `tests/tests/protocol.rs`                        | protocol                              |
-//! | a module named `properties`, in any crate        | property                              |
+//! | a `proptest! { }` block, in any crate            | property                              |
 //! | a module named `tidy`, in xtask                  | tidy                                  |
 //! | every other test of a crate                      | unit                                  |
-//! | `tests/browser/*.test.mjs`                       | by its file: kernels or e2e, and the browser |
+//! | `tests/browser/widget*.test.mjs`                 | unit                                  |
+//! | other `tests/browser/*.test.mjs`                 | by its file: kernels or e2e, and the browser |
 //! | `tests/python/test_*.py`                         | external                              |
 
 use std::fmt;
@@ -50,7 +51,8 @@ impl Category {
     pub(crate) const CARGO: [Self; 6] =
         [Self::Unit, Self::Property, Self::KernelsNative, Self::Faults, Self::Protocol, Self::Tidy];
     /// What the browser suites can bring.
-    pub(crate) const NODE: [Self; 6] = [
+    pub(crate) const NODE: [Self; 7] = [
+        Self::Unit,
         Self::KernelsChromium,
         Self::KernelsFirefox,
         Self::E2eChromium,
@@ -82,12 +84,10 @@ impl Category {
     }
 
     /// The category of a test that cargo runs. `target` is the source file that cargo names,
-    /// relative to its package; `package` is the package's folder name.
+    /// relative to its package; `package` is the package's folder name. Property tests are told
+    /// apart before.
     pub(crate) fn of_cargo_test(package: &str, target: &str, test: &str) -> Result<Self> {
         let in_module = |name: &str| test.split("::").any(|part| part == name);
-        if in_module("properties") {
-            return Ok(Self::Property);
-        }
         if package == "xtask" && in_module("tidy") {
             return Ok(Self::Tidy);
         }
@@ -115,6 +115,9 @@ impl Category {
         }
         if file.contains("protocol") {
             return Ok(Self::Protocol);
+        }
+        if file.contains("widget") {
+            return Ok(Self::Unit);
         }
         let chromium = file.contains("chromium") || lower.contains("chromium");
         let firefox = file.contains("firefox") || lower.contains("firefox");
@@ -146,7 +149,6 @@ mod tests {
     #[test]
     fn a_test_of_a_crate_is_a_unit_test_unless_its_module_says_otherwise() {
         check_cargo("graph", "src/lib.rs", "program::tests::parses", "unit");
-        check_cargo("update", "src/lib.rs", "codec::properties::round_trip", "property");
         check_cargo("xtask", "src/main.rs", "tidy::tests::arrows", "tidy");
         check_cargo("graph", "src/lib.rs", "tidy::tests::arrows", "unit");
     }

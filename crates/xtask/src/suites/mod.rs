@@ -4,6 +4,7 @@
 mod cargo;
 mod category;
 mod node;
+mod properties;
 mod python;
 
 use std::collections::BTreeMap;
@@ -62,6 +63,12 @@ struct Outcome {
 struct Report {
     outcomes: Vec<Outcome>,
     ended_well: bool,
+}
+
+impl Report {
+    fn died(&self) -> bool {
+        !self.ended_well && self.outcomes.iter().all(|outcome| outcome.passed)
+    }
 }
 
 /// Sets up, builds, and lists or runs.
@@ -133,16 +140,16 @@ fn conclude(reports: &[Report], request: &Request) -> Result<()> {
         println!("  FAILED {}: {}", outcome.suite, outcome.name);
     }
     let (passed, failed) = count(outcomes.iter().copied());
-    let all_ended_well = reports.iter().all(|report| report.ended_well);
-    // A runner that died, or a category without tests, counts as one failure each: the closing
-    // line must not look green then.
-    let failed = failed + empty.len() + usize::from(failed == 0 && !all_ended_well);
+    // A category without tests, and a runner that died without a failed test, count as one failure
+    // each: the closing line must not look green then.
     for category in &empty {
         println!("  FAILED {category}: no test ran in this category");
     }
-    if !all_ended_well {
+    let died = reports.iter().filter(|report| report.died()).count();
+    if died > 0 {
         println!("  FAILED: a suite ended with an error of its own; its output is above");
     }
+    let failed = failed + empty.len() + died;
     println!("\n{passed} passed, {failed} failed");
     if failed > 0 {
         // The closing line stays the last one.

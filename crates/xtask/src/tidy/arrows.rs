@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::Findings;
+use super::{Findings, Source};
 use crate::build;
 use crate::project::Project;
 use crate::shell;
@@ -20,11 +20,10 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("engine", &["graph", "protocol"]),
     ("volunteer", &["engine", "graph", "update", "protocol"]),
     ("browser", &["volunteer", "engine", "protocol"]),
-    // What an owner runs. Scheduling and merging never execute a program: the coordinator has no
-    // arrow to the engine, and reaches it only as a volunteer, the embedded worker.
+    // What an owner runs.
     ("data", &["graph", "protocol"]),
     ("www", &[]),
-    ("coordinator", &["volunteer", "scheduler", "update", "ledger", "data", "graph", "www", "protocol"]),
+    ("coordinator", &["volunteer", "engine", "scheduler", "update", "ledger", "data", "graph", "www", "protocol"]),
     ("potluck", &["coordinator", "data", "graph", "engine", "update", "volunteer", "scheduler", "www", "protocol"]),
     ("simulator", &["scheduler", "update", "volunteer", "engine", "graph", "data", "protocol"]),
     // Tools know nothing of what they build.
@@ -36,9 +35,26 @@ const ARROWS: [(&str, &[&str]); 16] = [
 /// The tests crate stands outside: it may use everything.
 const FREE: &str = "tests";
 
+/// Scheduling and merging never execute a program; in the coordinator only the embedded worker
+/// does. These crates may be named in that file and nowhere else there.
+const IN_THE_WORKER_ONLY: [&str; 2] = ["potluck_engine", "potluck_volunteer"];
+const COORDINATOR: &str = "crates/coordinator/src/";
+const WORKER: &str = "crates/coordinator/src/worker.rs";
+
+pub(super) fn check_worker(sources: &[Source], findings: &mut Findings) {
+    let is_test = |path: &str| path.contains("/tests/") || path.ends_with("/tests.rs");
+    let elsewhere = sources.iter().filter(|source| source.path.starts_with(COORDINATOR));
+    let elsewhere = elsewhere.filter(|source| source.path != WORKER && !is_test(&source.path));
+    for source in elsewhere {
+        for word in IN_THE_WORKER_ONLY.iter().filter(|word| source.text.contains(**word)) {
+            findings.breaches.push(format!("{}: only {WORKER} may use {word}", source.path));
+        }
+    }
+}
+
 pub(super) fn check(project: &Project, findings: &mut Findings) -> Result<()> {
     let mut cargo = build::cargo(project);
-    cargo.args(["metadata", "--no-deps", "--format-version", "1", "--offline"]);
+    cargo.args(["metadata", "--no-deps", "--format-version", "1"]);
     let metadata: Value = serde_json::from_str(&shell::output(&mut cargo)?)?;
     let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
     for package in packages {

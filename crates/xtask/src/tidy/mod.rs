@@ -4,6 +4,7 @@
 //! A rule reads files and `cargo metadata`; it changes nothing and needs no build.
 
 mod arrows;
+mod features;
 mod sources;
 mod words;
 
@@ -35,6 +36,8 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     let sources = sources(project)?;
     let mut findings = Findings::default();
     arrows::check(project, &mut findings)?;
+    arrows::check_worker(&sources, &mut findings);
+    features::check(project, &mut findings)?;
     sources::check(&sources, &mut findings);
     words::check(&sources, &mut findings);
     readme(&sources, &mut findings)?;
@@ -117,6 +120,16 @@ mod tests {
     #[test]
     fn arrows_point_downward() {
         check(|project, _, findings| arrows::check(project, findings).unwrap());
+    }
+
+    #[test]
+    fn building_and_testing_compile_the_same() {
+        check(|project, _, findings| features::check(project, findings).unwrap());
+    }
+
+    #[test]
+    fn only_the_embedded_worker_executes_programs() {
+        check(|_, sources, findings| arrows::check_worker(sources, findings));
     }
 
     #[test]

@@ -59,8 +59,13 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Self { status, code, detail } = self;
         let name = name(code);
-        let body =
-            Body { r#type: format!("urn:potluck:error:{name}"), title: title(code), status: status.as_u16(), code, detail: &detail };
+        let body = Body {
+            r#type: format!("urn:potluck:error:{name}"),
+            title: title(code),
+            status: status.as_u16(),
+            code,
+            detail: &detail,
+        };
         let body = serde_json::to_string(&body).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();

@@ -1,0 +1,403 @@
+//! The one task that owns a job: takes inputs, lets the scheduler decide, makes the facts durable,
+//! then does what follows from them. Nobody sees an effect of a fact that could still be lost.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use potluck_protocol::{ErrorCode, JobCard, Refusal, ServerMessage, TaskId, Version, VolunteerKey, Welcome, limits};
+use potluck_scheduler::{Control, Core, Effect, Fact, Input, SessionId};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use super::{
+    Outlets,
+    board::{self, Devices, Shown},
+    chores::Chores,
+    journal::{Journal, JournalError},
+    merge::{Bench, MergeError, Order},
+};
+use crate::{
+    Observer,
+    clock::Clock,
+    stores::Stores,
+    views::{ContributionRow, JobView, LeaseView, VersionRow},
+};
+
+/// How often the scheduler is told that time passes.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Uploads of a task whose result never came are dropped this often.
+const TIDY: Duration = Duration::from_secs(10);
+
+/// Leases that were out before a restart are over by then, and with them their uploads.
+const SWEEP_AFTER: Duration = Duration::from_millis(3 * limits::LEASE_MILLIS_MAX);
+
+/// Somebody who has said a good hello.
+pub(crate) struct Newcomer {
+    pub(crate) session: SessionId,
+    pub(crate) volunteer: VolunteerKey,
+    /// What both speak.
+    pub(crate) protocol: u32,
+    pub(crate) trusted: bool,
+    /// Closed by the actor where it is full: a peer that slow is better gone.
+    pub(crate) outbox: mpsc::Sender<Arc<ServerMessage>>,
+}
+
+/// What comes to the actor.
+pub(crate) enum Message {
+    Join(Newcomer),
+    Input(Input),
+    /// Answered once it is durable.
+    Control(Control, oneshot::Sender<()>),
+    Query(Query),
+    /// End after what came before.
+    Stop,
+}
+
+/// A question; its answer shows nothing that is not durable.
+pub(crate) enum Query {
+    View(oneshot::Sender<Arc<JobView>>),
+    History { after: Option<Version>, rows_max: usize, answer: oneshot::Sender<Vec<VersionRow>> },
+    Version { version: Version, answer: oneshot::Sender<Option<VersionRow>> },
+    Contributions { after: Option<VolunteerKey>, rows_max: usize, answer: oneshot::Sender<Vec<ContributionRow>> },
+    Lease { task: TaskId, answer: oneshot::Sender<Option<LeaseView>> },
+}
+
+/// Why the actor cannot go on. The state in memory is ahead of the log, or the log asks for
+/// something that cannot be done; either way only a new start helps.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    #[error("a task of the coordinator broke: {0}")]
+    Broken(String),
+}
+
+/// What some messages came to, before it is durable.
+#[derive(Default)]
+struct Batch {
+    facts: Vec<Fact>,
+    effects: Vec<Effect>,
+    controls: Vec<oneshot::Sender<()>>,
+    queries: Vec<Query>,
+    /// Somebody came, left or said what device it has.
+    people_changed: bool,
+    stop: bool,
+}
+
+/// What an actor is made of.
+pub(super) struct Parts {
+    pub(super) card: JobCard,
+    pub(super) core: Core,
+    pub(super) journal: Journal,
+    pub(super) bench: Bench,
+    pub(super) mail: mpsc::Receiver<Message>,
+    pub(super) outlets: Arc<Outlets>,
+    pub(super) stores: Arc<Stores>,
+    pub(super) clock: Clock,
+    /// The job's first fact, where this start made it.
+    pub(super) made: Option<Fact>,
+}
+
+/// The actor of one job.
+pub(crate) struct Actor {
+    card: JobCard,
+    core: Core,
+    journal: Journal,
+    bench: Bench,
+    mail: mpsc::Receiver<Message>,
+    outlets: Arc<Outlets>,
+    stores: Arc<Stores>,
+    clock: Clock,
+    observers: Vec<Observer>,
+    outboxes: BTreeMap<SessionId, mpsc::Sender<Arc<ServerMessage>>>,
+    devices: Devices,
+    shown: Shown,
+    merging: Option<JoinHandle<Result<Input, MergeError>>>,
+    chores: Chores,
+    /// Durable already, but shown to nobody yet.
+    made: Option<Fact>,
+}
+
+impl Actor {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { card, core, journal, bench, mail, outlets, stores, clock, made } = parts;
+        let chores = Chores::new(card.name.clone(), bench.clone(), Arc::clone(&stores), &core);
+        Self {
+            card,
+            core,
+            journal,
+            bench,
+            mail,
+            outlets,
+            stores,
+            clock,
+            observers: Vec::new(),
+            outboxes: BTreeMap::new(),
+            devices: Devices::new(),
+            shown: None,
+            merging: None,
+            chores,
+            made,
+        }
+    }
+
+    /// Calls these with every fact.
+    pub(crate) fn observed_by(mut self, observers: Vec<Observer>) -> Self {
+        self.observers = observers;
+        self
+    }
+
+    /// Runs until it is told to stop or fails; then everybody who asks learns so.
+    pub(crate) async fn run(mut self) {
+        if let Err(failure) = self.live().await {
+            let text = failure.to_string();
+            tracing::error!("job {} has stopped: {text}", self.card.name);
+            // It is set here and nowhere else.
+            let _ = self.outlets.failure.set(text);
+            let detail = "the coordinator cannot go on with this job; its owner has to look".to_owned();
+            self.broadcast(ServerMessage::Error(Refusal { code: ErrorCode::Internal, detail }));
+        }
+        // Nothing is written to the folder after this task has ended.
+        if let Some(merging) = self.merging.take() {
+            let _ = merging.await;
+        }
+        self.chores.done().await;
+        self.outlets.changes.send_modify(|revision| *revision += 1);
+    }
+
+    async fn live(&mut self) -> Result<(), Failure> {
+        if let Some(made) = self.made.take() {
+            self.publish(&[made]);
+        }
+        self.handle(vec![Message::Input(Input::Started)]).await?;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tidy = interval(TIDY);
+        let mut sweep_at = Some(Instant::now() + SWEEP_AFTER);
+        loop {
+            let first = tokio::select! {
+                message = self.mail.recv() => match message {
+                    Some(message) => message,
+                    None => return Ok(()),
+                },
+                _ = ticks.tick() => Message::Input(Input::Tick),
+                merged = finished(&mut self.merging) => {
+                    self.merging = None;
+                    Message::Input(merged.map_err(|e| Failure::Broken(e.to_string()))??)
+                }
+                _ = tidy.tick() => {
+                    if sweep_at.take_if(|at| *at <= Instant::now()).is_some() {
+                        self.chores.sweep_uploads(self.core.state());
+                    }
+                    self.tidy();
+                    continue;
+                }
+            };
+            let mut messages = vec![first];
+            while messages.len() < limits::GROUP_COMMIT_MAX
+                && let Ok(message) = self.mail.try_recv()
+            {
+                messages.push(message);
+            }
+            if self.handle(messages).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Decides upon these messages, one append for all of them, then effects and answers. True
+    /// where it is time to stop.
+    async fn handle(&mut self, messages: Vec<Message>) -> Result<bool, Failure> {
+        let mut batch = Batch::default();
+        for message in messages {
+            self.decide(message, &mut batch);
+        }
+        let Batch { facts, effects, controls, queries, people_changed, stop } = batch;
+        self.journal.append(&facts).await?;
+        if people_changed || !facts.is_empty() {
+            self.shown = None;
+        }
+        self.publish(&facts);
+        for effect in effects {
+            self.carry_out(effect);
+        }
+        for control in controls {
+            // Who asked may be gone.
+            let _ = control.send(());
+        }
+        for query in queries {
+            self.answer(query);
+        }
+        if people_changed || !facts.is_empty() {
+            self.outlets.changes.send_modify(|revision| *revision += 1);
+        }
+        Ok(stop)
+    }
+
+    fn decide(&mut self, message: Message, batch: &mut Batch) {
+        match message {
+            Message::Join(newcomer) => self.join(newcomer, batch),
+            Message::Input(input) => self.step(&input, batch),
+            Message::Control(control, answer) => {
+                self.step(&Input::Control(control), batch);
+                batch.controls.push(answer);
+            }
+            Message::Query(query) => batch.queries.push(query),
+            Message::Stop => batch.stop = true,
+        }
+    }
+
+    fn join(&mut self, newcomer: Newcomer, batch: &mut Batch) {
+        let Newcomer { session, volunteer, protocol, trusted, outbox } = newcomer;
+        self.outboxes.insert(session, outbox);
+        if let Some(message) = self.welcome(protocol) {
+            batch.effects.push(Effect::Send { session, message });
+        }
+        self.step(&Input::Joined { session, volunteer, trusted }, batch);
+    }
+
+    /// `None` where there is no job yet or nothing to train on, which ingesting rules out.
+    fn welcome(&self, protocol: u32) -> Option<ServerMessage> {
+        let state = self.core.state();
+        let job = state.job()?;
+        let (challenge_block, _) = *job.dataset.train.first()?;
+        Some(ServerMessage::Welcome(Box::new(Welcome {
+            protocol,
+            job: self.card.clone(),
+            program: job.program,
+            recipe: job.recipe.clone(),
+            challenge_block,
+            base: state.base()?,
+        })))
+    }
+
+    fn step(&mut self, input: &Input, batch: &mut Batch) {
+        match input {
+            Input::Joined { .. } => batch.people_changed = true,
+            Input::Measured { session, device } => {
+                batch.people_changed = true;
+                let of = self.core.presence().connected().find(|(id, _)| id == session);
+                if let Some(volunteer) = of.map(|(_, session)| session.volunteer) {
+                    self.devices.insert(volunteer, device.clone());
+                }
+            }
+            Input::Left { session } => {
+                batch.people_changed = true;
+                self.outboxes.remove(session);
+            }
+            _ => {}
+        }
+        let (facts, effects) = self.core.step(self.clock.now(), input);
+        batch.facts.extend(facts);
+        batch.effects.extend(effects);
+    }
+
+    /// Tells observers and pages of durable facts.
+    fn publish(&mut self, facts: &[Fact]) {
+        let mut rows = BTreeSet::new();
+        for fact in facts {
+            self.observers.iter().for_each(|observer| observer(&self.card.name, fact));
+            match fact {
+                Fact::Committed { version, base, .. } => {
+                    self.stores.publish([*base]);
+                    rows.insert(*version);
+                }
+                Fact::Evaluated { version, .. } => drop(rows.insert(*version)),
+                Fact::ResultAccepted { .. } => drop(self.outlets.accepted.fetch_add(1, Ordering::Relaxed)),
+                _ => {}
+            }
+        }
+        for row in rows.into_iter().filter_map(|version| board::version(&self.core, version)) {
+            // Nobody may be looking.
+            let _ = self.outlets.rows.send(Arc::new(row));
+        }
+        if facts.iter().any(|fact| matches!(fact, Fact::Committed { .. })) {
+            self.chores.committed(self.core.state());
+            self.chores.start();
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { session, message } => {
+                if matches!(&message, ServerMessage::Verdict(verdict) if !verdict.accepted) {
+                    self.outlets.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                self.send(session, Arc::new(message));
+            }
+            Effect::Broadcast { message } => self.broadcast(message),
+            Effect::Merge { version, base, momentum, parts, outer } => {
+                let order = Order { version, base, momentum, parts, outer };
+                self.merging = Some(tokio::spawn(self.bench.clone().carry_out(order)));
+            }
+            _ => tracing::error!("the scheduler asks for something that this coordinator does not know"),
+        }
+    }
+
+    fn send(&mut self, session: SessionId, message: Arc<ServerMessage>) {
+        let Some(outbox) = self.outboxes.get(&session) else { return };
+        if outbox.try_send(message).is_err() {
+            // Its socket sees the closed queue, closes, and says that it left.
+            self.outboxes.remove(&session);
+        }
+    }
+
+    fn broadcast(&mut self, message: ServerMessage) {
+        let message = Arc::new(message);
+        self.outboxes.retain(|_, outbox| outbox.try_send(Arc::clone(&message)).is_ok());
+    }
+
+    fn answer(&mut self, query: Query) {
+        // Who asked may be gone; then the answer is dropped.
+        match query {
+            Query::View(answer) => {
+                if self.shown.is_none() {
+                    self.shown = board::job(&self.core, &self.card, self.journal.head()).map(Arc::new);
+                }
+                if let Some(view) = &self.shown {
+                    let _ = answer.send(Arc::clone(view));
+                }
+            }
+            Query::History { after, rows_max, answer } => {
+                let _ = answer.send(board::history(&self.core, after, rows_max));
+            }
+            Query::Version { version, answer } => {
+                let _ = answer.send(board::version(&self.core, version));
+            }
+            Query::Contributions { after, rows_max, answer } => {
+                let _ = answer.send(board::contributions(&self.core, &self.devices, after, rows_max));
+            }
+            Query::Lease { task, answer } => {
+                let _ = answer.send(board::lease(&self.core, task));
+            }
+        }
+    }
+
+    /// Forgets what nothing needs any more.
+    fn tidy(&mut self) {
+        let (state, presence) = (self.core.state(), self.core.presence());
+        let connected: BTreeSet<VolunteerKey> = presence.connected().map(|(_, session)| session.volunteer).collect();
+        self.devices.retain(|volunteer, _| connected.contains(volunteer) || state.tally(volunteer).is_some());
+        self.chores.forget_uploads(state);
+        self.chores.start();
+    }
+}
+
+/// The end of a merge; never where none is under way.
+async fn finished(
+    merging: &mut Option<JoinHandle<Result<Input, MergeError>>>,
+) -> Result<Result<Input, MergeError>, tokio::task::JoinError> {
+    match merging {
+        Some(merging) => merging.await,
+        None => std::future::pending().await,
+    }
+}

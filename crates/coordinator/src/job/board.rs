@@ -1,0 +1,132 @@
+//! What is shown of a job, made from what its core knows. Reads, never changes.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use potluck_protocol::{Device, Evaluation, JobCard, Split, TaskId, Version, VolunteerKey, limits};
+use potluck_scheduler::{Core, HandedIn, Leased, VersionRecord};
+
+use crate::{
+    log::Head,
+    views::{Connected, ContributionRow, JobView, LeaseView, LogView, Phase, SplitPair, VersionRow},
+};
+
+/// The devices of those who are connected or have given something, as they last said. Gone with
+/// the process: a device is nobody's to keep.
+pub(super) type Devices = BTreeMap<VolunteerKey, Device>;
+
+/// `None` before the job's first fact, which no running job lacks.
+pub(super) fn job(core: &Core, card: &JobCard, head: &Head) -> Option<JobView> {
+    let state = core.state();
+    let job = state.job()?;
+    let newest = |split| state.newest(split).map(|(_, evaluation)| evaluation);
+    let (valid, test) = (newest(Split::Valid), newest(Split::Test));
+    let pair = |of: fn(Evaluation) -> f32| SplitPair { valid: valid.map(of), test: test.map(of) };
+    Some(JobView {
+        card: card.clone(),
+        phase: phase(state.phase()),
+        version: state.version(),
+        samples: state.samples(),
+        budget_samples: job.recipe.budget_samples,
+        volunteers: core.presence().volunteers(),
+        accuracy: pair(|evaluation| evaluation.accuracy),
+        loss: pair(|evaluation| evaluation.loss),
+        model: format!("/api/v1/jobs/{}/model.safetensors", card.name),
+        recipe: job.recipe.clone(),
+        program: job.facts,
+        connected: connected(core),
+        started_at: job.created_at,
+        log: LogView { facts: head.seq, head: head.hash.to_string() },
+    })
+}
+
+fn phase(phase: potluck_scheduler::Phase) -> Phase {
+    match phase {
+        potluck_scheduler::Phase::Paused => Phase::Paused,
+        potluck_scheduler::Phase::Finished => Phase::Finished,
+        // Finishing too: there is work until the last version is evaluated.
+        _ => Phase::Running,
+    }
+}
+
+fn connected(core: &Core) -> Vec<Connected> {
+    let presence = core.presence();
+    let row = |session: &potluck_scheduler::Session| {
+        let device = session.device.as_ref();
+        Connected {
+            key: session.volunteer,
+            agent: device.map(|d| d.agent.clone()),
+            adapter: device.map(|d| d.adapter.clone()),
+            backend: device.map(|d| d.backend),
+            forced: device.is_some_and(|d| d.forced),
+            trusted: session.trusted,
+            speed: presence.speed(&session.volunteer),
+        }
+    };
+    presence.connected().take(limits::CONNECTED_ROWS_MAX).map(|(_, session)| row(session)).collect()
+}
+
+pub(super) fn version(core: &Core, version: Version) -> Option<VersionRow> {
+    core.state().record(version).map(version_row)
+}
+
+pub(super) fn history(core: &Core, after: Option<Version>, rows_max: usize) -> Vec<VersionRow> {
+    let from = after.map_or(Version(0), Version::next);
+    // Versions have no gaps, so this starts where the page does.
+    let rows = (from.0..=core.state().version().0).filter_map(|v| core.state().record(Version(v)));
+    rows.take(rows_max).map(version_row).collect()
+}
+
+fn version_row(record: &VersionRecord) -> VersionRow {
+    let VersionRecord { version, base, at, samples, parts, valid, test } = *record;
+    VersionRow {
+        version,
+        at,
+        samples,
+        loss: valid.map(|e| e.loss),
+        accuracy: valid.map(|e| e.accuracy),
+        test_loss: test.map(|e| e.loss),
+        test_accuracy: test.map(|e| e.accuracy),
+        contributions: parts,
+        base,
+    }
+}
+
+pub(super) fn contributions(
+    core: &Core,
+    devices: &Devices,
+    after: Option<VolunteerKey>,
+    rows_max: usize,
+) -> Vec<ContributionRow> {
+    let tallies: BTreeMap<_, _> = core.state().tallies().collect();
+    let start = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let rows = tallies.range::<VolunteerKey, _>((start, Bound::Unbounded)).take(rows_max);
+    rows.map(|(&&volunteer, tally)| {
+        let device = devices.get(&volunteer);
+        ContributionRow {
+            volunteer,
+            agent: device.map(|d| d.agent.clone()),
+            adapter: device.map(|d| d.adapter.clone()),
+            backend: device.map(|d| d.backend),
+            tasks: tally.tasks,
+            samples: tally.samples,
+            flops: tally.flops,
+            first_at: tally.first_at,
+            last_at: tally.last_at,
+        }
+    })
+    .collect()
+}
+
+/// The lease of a task, or what was accepted for it.
+pub(super) fn lease(core: &Core, task: TaskId) -> Option<LeaseView> {
+    if let Some(HandedIn { volunteer, update, .. }) = core.state().handed_in(task) {
+        let (volunteer, accepted) = (*volunteer, *update);
+        return Some(LeaseView { task, volunteer, trains: accepted.is_some(), expiry_at: 0, accepted });
+    }
+    let leased: &Leased = core.state().lease(task)?;
+    let (volunteer, trains, expiry_at) = (leased.volunteer, leased.trains(), leased.expiry_at);
+    Some(LeaseView { task, volunteer, trains, expiry_at, accepted: None })
+}
+
+/// Shared, because many pages ask for the same.
+pub(super) type Shown = Option<Arc<JobView>>;

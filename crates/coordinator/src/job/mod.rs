@@ -1,0 +1,310 @@
+//! A job, as handlers and workers see it: what never changes, and questions and inputs for the
+//! actor that owns the rest.
+
+mod actor;
+mod board;
+mod chores;
+mod journal;
+mod keep;
+mod merge;
+mod open;
+mod uploads;
+mod verify;
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use potluck_graph::Program;
+use potluck_protocol::{BlobId, ErrorCode, JobCard, JobName, Statement, TaskId, Version, VolunteerKey, limits};
+use potluck_scheduler::{Control, Input, UpdateFacts};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
+
+use crate::{
+    blobs::{BlobError, id_of},
+    problem::Problem,
+    stores::Stores,
+    views::{ContributionRow, JobView, LeaseView, Phase, VersionRow},
+};
+
+pub(crate) use actor::{Actor, Message, Newcomer, Query};
+pub use journal::JournalError;
+pub use open::{OpenError, size_problem};
+pub(crate) use open::{Opened, Premises, open};
+pub(crate) use uploads::Uploads;
+pub(crate) use verify::verify;
+
+/// The actor has ended; [`Job::failure`] may say why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+/// What of a job never changes while the process runs.
+pub(crate) struct Fixed {
+    pub(crate) card: JobCard,
+    pub(crate) origins: Vec<String>,
+    pub(crate) program: Arc<Program>,
+    pub(crate) program_json: Bytes,
+    pub(crate) uploads: Arc<Uploads>,
+    pub(crate) stores: Arc<Stores>,
+}
+
+/// What the actor tells everybody.
+pub(crate) struct Outlets {
+    /// Grows with everything that a page may want to show.
+    pub(crate) changes: watch::Sender<u64>,
+    /// Rows of the history that are new or have changed.
+    pub(crate) rows: broadcast::Sender<Arc<VersionRow>>,
+    /// Set once, when the actor can go on no more.
+    pub(crate) failure: OnceLock<String>,
+    /// Results that were accepted and refused.
+    pub(crate) accepted: AtomicU64,
+    pub(crate) refused: AtomicU64,
+}
+
+impl Outlets {
+    /// Rows that a slow page may be behind; it asks for the history when it was more.
+    const ROWS_BEHIND_MAX: usize = 64;
+
+    pub(crate) fn new() -> Self {
+        Self {
+            changes: watch::Sender::new(0),
+            rows: broadcast::Sender::new(Self::ROWS_BEHIND_MAX),
+            failure: OnceLock::new(),
+            accepted: AtomicU64::default(),
+            refused: AtomicU64::default(),
+        }
+    }
+}
+
+/// What was counted since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) accepted: u64,
+    pub(crate) refused: u64,
+    pub(crate) bad: u64,
+    pub(crate) uploads: u64,
+    pub(crate) upload_bytes: u64,
+}
+
+/// A running job.
+pub(crate) struct Job {
+    fixed: Fixed,
+    outlets: Arc<Outlets>,
+    mailbox: mpsc::Sender<Message>,
+    connections: Arc<Semaphore>,
+    bad_messages: AtomicU64,
+    upload_count: AtomicU64,
+    upload_bytes: AtomicU64,
+}
+
+impl Job {
+    pub(crate) fn new(fixed: Fixed, outlets: Arc<Outlets>, mailbox: mpsc::Sender<Message>) -> Self {
+        Self {
+            fixed,
+            outlets,
+            mailbox,
+            connections: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
+            bad_messages: AtomicU64::default(),
+            upload_count: AtomicU64::default(),
+            upload_bytes: AtomicU64::default(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &JobName {
+        &self.fixed.card.name
+    }
+
+    pub(crate) fn card(&self) -> &JobCard {
+        &self.fixed.card
+    }
+
+    pub(crate) fn origins(&self) -> &[String] {
+        &self.fixed.origins
+    }
+
+    pub(crate) fn program(&self) -> &Arc<Program> {
+        &self.fixed.program
+    }
+
+    pub(crate) fn program_json(&self) -> &Bytes {
+        &self.fixed.program_json
+    }
+
+    pub(crate) fn uploads(&self) -> &Uploads {
+        &self.fixed.uploads
+    }
+
+    /// Why the actor had to end.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.outlets.failure.get().map(String::as_str)
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.outlets.changes.subscribe()
+    }
+
+    pub(crate) fn rows(&self) -> broadcast::Receiver<Arc<VersionRow>> {
+        self.outlets.rows.subscribe()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            accepted: load(&self.outlets.accepted),
+            refused: load(&self.outlets.refused),
+            bad: load(&self.bad_messages),
+            uploads: load(&self.upload_count),
+            upload_bytes: load(&self.upload_bytes),
+        }
+    }
+
+    pub(crate) fn count_bad_message(&self) {
+        self.bad_messages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A place among the connected.
+    pub(crate) fn connection(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.connections).try_acquire_owned().ok()
+    }
+
+    /// Returns once nobody is connected.
+    pub(crate) async fn all_gone(&self) {
+        // An error would mean a closed semaphore: nobody is connected to that either.
+        let _ = self.connections.acquire_many(limits::CONNECTIONS_MAX as u32).await;
+    }
+
+    /// Returns once the job is finished, or with the reason why it cannot go on.
+    pub(crate) async fn finished(&self) -> Result<(), String> {
+        let mut changes = self.changes();
+        loop {
+            if self.view().await.map_err(|problem| problem.detail)?.phase == Phase::Finished {
+                return Ok(());
+            }
+            // Its sender lives as long as this job.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Returns the reason, once the actor can go on no more.
+    pub(crate) async fn failed(&self) -> String {
+        let mut changes = self.changes();
+        loop {
+            if let Some(failure) = self.failure() {
+                return format!("job {}: {failure}", self.name());
+            }
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Enters a connection; its welcome comes through its outbox.
+    pub(crate) async fn join(&self, newcomer: Newcomer) -> Result<(), Gone> {
+        self.mail(Message::Join(newcomer)).await
+    }
+
+    /// Hands something to the scheduler.
+    pub(crate) async fn send(&self, input: Input) -> Result<(), Gone> {
+        self.mail(Message::Input(input)).await
+    }
+
+    /// Ends the actor after what it was given before.
+    pub(crate) async fn stop(&self) {
+        // One that is gone has stopped already.
+        let _ = self.mail(Message::Stop).await;
+    }
+
+    async fn mail(&self, message: Message) -> Result<(), Gone> {
+        self.mailbox.send(message).await.map_err(|_| Gone)
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, Problem> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || {
+            let detail = self.failure().unwrap_or("the coordinator stops");
+            Problem::new(ErrorCode::Internal, format!("job {}: {detail}", self.name()))
+        };
+        self.mail(question(answer)).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())
+    }
+
+    /// The owner's word; returns once it is durable.
+    pub(crate) async fn control(&self, control: Control) -> Result<(), Problem> {
+        self.ask(|answer| Message::Control(control, answer)).await
+    }
+
+    pub(crate) async fn view(&self) -> Result<Arc<JobView>, Problem> {
+        self.ask(|answer| Message::Query(Query::View(answer))).await
+    }
+
+    /// Rows after a version, or from the start.
+    pub(crate) async fn history(&self, after: Option<Version>, rows_max: usize) -> Result<Vec<VersionRow>, Problem> {
+        self.ask(|answer| Message::Query(Query::History { after, rows_max, answer })).await
+    }
+
+    pub(crate) async fn version(&self, version: Version) -> Result<Option<VersionRow>, Problem> {
+        self.ask(|answer| Message::Query(Query::Version { version, answer })).await
+    }
+
+    /// Rows after a volunteer, or from the start, in the order of keys.
+    pub(crate) async fn contributions(
+        &self,
+        after: Option<VolunteerKey>,
+        rows_max: usize,
+    ) -> Result<Vec<ContributionRow>, Problem> {
+        self.ask(|answer| Message::Query(Query::Contributions { after, rows_max, answer })).await
+    }
+
+    pub(crate) async fn lease(&self, task: TaskId) -> Result<Option<LeaseView>, Problem> {
+        self.ask(|answer| Message::Query(Query::Lease { task, answer })).await
+    }
+
+    /// Takes in an update whose sender was checked: decodes it, and stores it if it is good.
+    pub(crate) async fn take_update(&self, task: TaskId, bytes: Bytes) -> Result<(), Problem> {
+        let Fixed { uploads, stores, .. } = &self.fixed;
+        let (id, length) = (id_of(&bytes).await.map_err(|e| self.internal(&e))?, bytes.len());
+        let facts = uploads.facts(id, bytes.clone(), &stores.decoding).await.map_err(|e| self.internal(&e))?;
+        if !facts.well_formed {
+            return Err(update_malformed("bytes of another kind", uploads.update_bytes()));
+        }
+        if !facts.finite {
+            return Err(Problem::new(ErrorCode::UpdateNotFinite, "the update holds NaN or infinity"));
+        }
+        uploads.keep(task, facts, bytes).await.map_err(|e| self.internal(&e))?;
+        self.upload_count.fetch_add(1, Ordering::Relaxed);
+        self.upload_bytes.fetch_add(length as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Looks for an upload that this process does not remember. Only for who holds the lease, so
+    /// that nobody can make the coordinator read and remember at will.
+    pub(crate) async fn recall_upload(
+        &self,
+        statement: &Statement,
+        volunteer: VolunteerKey,
+        id: BlobId,
+    ) -> Result<Option<UpdateFacts>, Problem> {
+        let lease = self.lease(statement.task).await?;
+        if !lease.is_some_and(|lease| lease.trains && lease.volunteer == volunteer) {
+            return Ok(None);
+        }
+        let Fixed { uploads, stores, .. } = &self.fixed;
+        uploads.recall(statement.task, id, &stores.decoding).await.map_err(|e| self.internal(&e))
+    }
+
+    fn internal(&self, error: &BlobError) -> Problem {
+        tracing::error!("job {}: {error}", self.name());
+        Problem::new(ErrorCode::Internal, error.to_string())
+    }
+}
+
+/// An update of the wrong size or form.
+pub(crate) fn update_malformed(got: &str, expected: usize) -> Problem {
+    let detail = format!("expected {expected} bytes in the encoding that the recipe asks for, got {got}");
+    Problem::new(ErrorCode::UpdateMalformed, detail)
+}
+
+/// An update that is longer than any of this job.
+pub(crate) fn update_too_large(expected: usize) -> Problem {
+    Problem::new(ErrorCode::TooLarge, format!("an update of this job has {expected} bytes; this is more"))
+}

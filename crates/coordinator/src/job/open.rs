@@ -1,0 +1,252 @@
+//! Opening a job: making it from its file and data at the first start, resuming it from its log at
+//! every later one.
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use potluck_data::{DataError, EncodedBlock, Ingested};
+use potluck_graph::Program;
+use potluck_protocol::{BlobId, JobCard, JobFile, ProgramFacts, limits};
+use potluck_scheduler::{Core, Dataset, Fact, Job as Made};
+use tokio::sync::mpsc;
+
+use super::{
+    Actor, Fixed, Job, Outlets,
+    actor::Parts,
+    journal::{Journal, JournalError},
+    keep,
+    merge::Bench,
+    uploads::Uploads,
+};
+use crate::{
+    blobs::{BlobError, Blobs},
+    clock::Clock,
+    folder::Folder,
+    log::EventLog,
+    stores::Stores,
+};
+
+/// Blobs that are written at once at the first start.
+const WRITES_AT_ONCE: usize = 8;
+
+/// Why a job cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The owner's data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The program is too large for visitors' devices.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The log cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A blob cannot be used.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The stored program is none.
+    #[error("its program cannot be read ({0}): was it made by a newer Potluck?")]
+    Program(String),
+    /// The log has no first fact.
+    #[error("its log does not begin with the making of the job: restore potluck.sqlite from a backup")]
+    NotMade,
+    /// No random numbers, or a thread that broke.
+    #[error("the system failed: {0}")]
+    System(String),
+}
+
+impl OpenError {
+    /// True where the owner's own files are wrong.
+    pub fn is_mistake(&self) -> bool {
+        matches!(self, Self::Data(_) | Self::TooLarge(_))
+    }
+}
+
+/// Why a program is too large for visitors, if it is. What volunteers check before they fetch
+/// anything is checked here before anybody is asked.
+pub fn size_problem(facts: &ProgramFacts) -> Option<String> {
+    let ProgramFacts { parameters, .. } = facts;
+    if *parameters > limits::PARAMETERS_MAX {
+        let max = limits::PARAMETERS_MAX;
+        return Some(format!("the model has {parameters} parameters, at most {max} fit: make model.hidden smaller"));
+    }
+    let first = parameters * 4 + (limits::PROGRAM_BYTES_MAX + limits::BLOCK_BYTES_MAX) as u64;
+    let max = limits::FIRST_DOWNLOAD_BYTES_MAX;
+    (first > max).then(|| {
+        format!(
+            "a visitor would download {first} bytes before the first task, at most {max}: make model.hidden smaller"
+        )
+    })
+}
+
+/// A job that is ready to run.
+pub(crate) struct Opened {
+    pub(crate) job: Job,
+    pub(crate) actor: Actor,
+}
+
+/// Where a job is opened.
+pub(crate) struct Premises<'a> {
+    pub(crate) folder: &'a Arc<Folder>,
+    pub(crate) log: &'a Arc<dyn EventLog>,
+    pub(crate) stores: &'a Arc<Stores>,
+    pub(crate) clock: &'a Clock,
+}
+
+/// Makes or resumes the job of this file.
+pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises<'_>) -> Result<Opened, OpenError> {
+    let Premises { folder, log, stores, clock } = premises;
+    let name = file.job.name.clone();
+    let mut core = Core::default();
+    let taken = |fact: Fact| {
+        clock.not_before(time_of(&fact));
+        core.apply(&fact);
+    };
+    let mut journal = Journal::open(name.clone(), Arc::clone(log), Arc::clone(folder), taken).await?;
+    let mut first = None;
+    if journal.head().seq == 0 {
+        let fact = make(file, base_folder, stores, clock).await?;
+        journal.append(std::slice::from_ref(&fact)).await?;
+        core.apply(&fact);
+        first = Some(fact);
+    } else {
+        warn_of_changes(file, &core);
+    }
+    let made = core.state().job().ok_or(OpenError::NotMade)?;
+    let program_json = stores.blobs.get(made.program, limits::PROGRAM_BYTES_MAX).await?;
+    let program = Program::parse(&program_json).map_err(|e| OpenError::Program(e.to_string()))?;
+    let uploads = Arc::new(Uploads::new(stores.updates_of(&name)?, made.recipe.update, program.parameter_count()));
+    let bench = Bench {
+        blobs: stores.blobs.clone(),
+        momenta: stores.momenta_of(&name)?,
+        uploads: Arc::clone(&uploads),
+        encoding: made.recipe.update,
+        parameters: program.parameter_count(),
+        _folder: Arc::clone(folder),
+    };
+    forget_old_momenta(&core, &bench.momenta).await?;
+    publish(&core, made, stores).await?;
+    let card = card(file, made.facts);
+    let outlets = Arc::new(Outlets::new());
+    let (mailbox, mail) = mpsc::channel(limits::MAILBOX_MAX);
+    let actor = Actor::new(Parts {
+        card: card.clone(),
+        core,
+        journal,
+        bench,
+        mail,
+        outlets: Arc::clone(&outlets),
+        stores: Arc::clone(stores),
+        clock: (*clock).clone(),
+        made: first,
+    });
+    let origins = file.visitors.origins.clone();
+    let program = Arc::new(program);
+    let fixed = Fixed { card, origins, program, program_json, uploads, stores: Arc::clone(stores) };
+    Ok(Opened { job: Job::new(fixed, outlets, mailbox), actor })
+}
+
+/// Reads the data, stores everything that the first fact names, and returns that fact.
+async fn make(file: &JobFile, base_folder: &Path, stores: &Stores, clock: &Clock) -> Result<Fact, OpenError> {
+    let system = |e: String| OpenError::System(e);
+    let (job_file, base_folder) = (file.clone(), base_folder.to_owned());
+    let ingesting = tokio::task::spawn_blocking(move || potluck_data::ingest(&job_file, &base_folder));
+    let Ingested { program, train, valid, test, .. } = ingesting.await.map_err(|e| system(e.to_string()))??;
+    let facts = program.facts();
+    if let Some(problem) = size_problem(&facts) {
+        return Err(OpenError::TooLarge(problem));
+    }
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|e| system(e.to_string()))?;
+    let seed = u64::from_le_bytes(seed);
+    let weights = potluck_update::bytes_from_weights(&program.initial(seed));
+    Ok(Fact::JobCreated {
+        at: clock.now(),
+        job: file.job.name.clone(),
+        seed,
+        program: stores.blobs.put(program.to_json().into()).await?,
+        facts,
+        recipe: file.train.clone(),
+        dataset: Dataset {
+            train: store_blocks(&stores.blobs, train).await?,
+            valid: store_blocks(&stores.blobs, valid).await?,
+            test: store_blocks(&stores.blobs, test).await?,
+        },
+        base: stores.blobs.put(weights.into()).await?,
+    })
+}
+
+async fn store_blocks(blobs: &Blobs, blocks: Vec<EncodedBlock>) -> Result<Vec<(BlobId, u32)>, BlobError> {
+    let store = |EncodedBlock { bytes, samples }| async move { Ok((blobs.put(Bytes::from(bytes)).await?, samples)) };
+    stream::iter(blocks).map(store).buffered(WRITES_AT_ONCE).try_collect().await
+}
+
+/// The file may say something new by now; what was made stays as it is.
+fn warn_of_changes(file: &JobFile, core: &Core) {
+    let name = &file.job.name;
+    if core.state().job().is_some_and(|made| made.recipe != file.train) {
+        tracing::warn!(
+            "job {name}: [train] in the job file is not what this job was made with and is ignored; \
+             to train with it, give the job another job.name"
+        );
+    }
+}
+
+/// The time of a fact, which the clock must not fall behind.
+fn time_of(fact: &Fact) -> u64 {
+    match fact {
+        Fact::JobCreated { at, .. }
+        | Fact::TaskLeased { at, .. }
+        | Fact::TaskLapsed { at, .. }
+        | Fact::ResultAccepted { at, .. }
+        | Fact::Committed { at, .. }
+        | Fact::Evaluated { at, .. }
+        | Fact::Paused { at }
+        | Fact::Resumed { at }
+        | Fact::Stopped { at }
+        | Fact::Finished { at, .. } => *at,
+        _ => 0,
+    }
+}
+
+/// What a crash between a merge and its commit left behind.
+async fn forget_old_momenta(core: &Core, momenta: &Blobs) -> Result<(), BlobError> {
+    for id in momenta.list().await? {
+        if core.state().momentum() != Some(id) {
+            momenta.delete(id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets volunteers fetch what they need, never the test split; and checks that the current
+/// parameters are there, without which nothing can go on.
+async fn publish(core: &Core, made: &Made, stores: &Stores) -> Result<(), BlobError> {
+    let state = core.state();
+    if let Some(base) = state.base() {
+        stores.blobs.get(base, limits::BLOB_BYTES_MAX).await?;
+    }
+    let Dataset { train, valid, test: _ } = &made.dataset;
+    stores.publish(train.iter().chain(valid).map(|&(id, _)| id));
+    stores.publish([made.program]);
+    let retained = state.retained();
+    let gone = keep::superseded(state.history(), state.version(), made.facts.parameters, &retained);
+    stores.publish(state.history().map(|record| record.base).filter(|base| !gone.contains(base)));
+    stores.withdraw(&gone).await
+}
+
+fn card(file: &JobFile, program: ProgramFacts) -> JobCard {
+    JobCard {
+        name: file.job.name.clone(),
+        title: file.job.title.clone(),
+        text: file.job.text.clone(),
+        owner: file.job.owner.clone(),
+        contact: file.job.contact.clone(),
+        licence: file.job.licence.clone(),
+        data_licence: file.data.licence.clone(),
+        data_source: file.data.source.clone(),
+        program,
+    }
+}

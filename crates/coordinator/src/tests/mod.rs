@@ -1,0 +1,13 @@
+//! A whole coordinator on a real port, spoken to as browsers and strangers would. What a volunteer
+//! computes is made up here; that it computes well is tested where it does.
+
+mod client;
+mod control;
+mod http;
+mod pages;
+mod restart;
+mod results;
+mod site;
+mod socket;
+mod uploads;
+mod whole_job;

@@ -1,0 +1,87 @@
+//! `potluck check`: reads a job and its data as `serve` would, and says what it will cost.
+
+use std::path::PathBuf;
+
+use potluck_data::{EncodedBlock, Ingested};
+use potluck_protocol::{JobFile, ProgramFacts, Recipe};
+
+use crate::{
+    error::CliError,
+    job_file::{self, Read},
+    print,
+};
+
+/// Checks job files, one after the other; the first problem ends it.
+pub(crate) fn check(jobs: &[PathBuf]) -> Result<(), CliError> {
+    for path in jobs {
+        let Read { file, path, base_folder } = job_file::read(path)?;
+        let in_file = |text: String| CliError::Mistake(format!("{}: {text}", path.display()));
+        let ingested = potluck_data::ingest(&file, &base_folder).map_err(|e| in_file(e.to_string()))?;
+        if let Some(problem) = potluck_coordinator::size_problem(&ingested.program.facts()) {
+            return Err(in_file(problem));
+        }
+        print::facts(&format!("{}: {} ({})", path.display(), file.job.title, file.job.name), &rows(&file, &ingested));
+        print::line("");
+        print::table(&["split", "samples", "blocks", "bytes"], &splits(&ingested));
+        print::line("");
+    }
+    Ok(())
+}
+
+fn bytes_of(blocks: &[EncodedBlock]) -> u64 {
+    blocks.iter().map(|block| block.bytes.len() as u64).sum()
+}
+
+fn splits(ingested: &Ingested) -> Vec<Vec<String>> {
+    let splits = [("train", &ingested.train), ("valid", &ingested.valid), ("test, never served", &ingested.test)];
+    let row = |(name, blocks): (&str, &Vec<EncodedBlock>)| {
+        let samples = print::count(Ingested::samples_of(blocks).into());
+        vec![name.to_owned(), samples, print::count(blocks.len() as u64), print::bytes(bytes_of(blocks))]
+    };
+    splits.map(row).to_vec()
+}
+
+/// What a visitor downloads before the first task, and for each one after it.
+fn downloads(ingested: &Ingested, recipe: &Recipe) -> (u64, u64) {
+    let parameters = ingested.program.parameter_count() as u64 * 4;
+    let block = ingested.train.first().map_or(0, |block| block.bytes.len() as u64 / u64::from(block.samples.max(1)));
+    let task = recipe.task_samples() * block;
+    (ingested.program.to_json().len() as u64 + parameters + task, parameters + task)
+}
+
+fn rows(file: &JobFile, ingested: &Ingested) -> Vec<(&'static str, String)> {
+    let recipe = &file.train;
+    let ProgramFacts { parameters, train_flops_per_sample, evaluate_flops_per_sample } = ingested.program.facts();
+    let task_samples = recipe.task_samples();
+    let task_flops = task_samples * train_flops_per_sample;
+    let train = u64::from(Ingested::samples_of(&ingested.train));
+    let tasks = recipe.budget_samples.div_ceil(task_samples);
+    let (first, next) = downloads(ingested, recipe);
+    let upload = potluck_update::encoded_len(recipe.update, ingested.program.parameter_count()) as u64;
+    let valid = u64::from(Ingested::samples_of(&ingested.valid)) * evaluate_flops_per_sample;
+    vec![
+        ("data", format!("{} samples of {} values, {} classes", ingested.samples, ingested.features, ingested.classes)),
+        ("parameters", print::count(parameters)),
+        ("first download", print::bytes(first)),
+        ("each task", format!("{} down, {} up", print::bytes(next), print::bytes(upload))),
+        (
+            "work of a task",
+            format!("{} x {} = {task_samples} samples, {}", recipe.steps, recipe.batch, print::flops(task_flops)),
+        ),
+        ("work of an evaluation", print::flops(valid)),
+        (
+            "tasks in the budget",
+            format!(
+                "{} ({} samples, {:.1} epochs)",
+                print::count(tasks),
+                print::count(recipe.budget_samples),
+                recipe.budget_samples as f64 / train.max(1) as f64
+            ),
+        ),
+        ("work of the budget", print::flops(tasks * task_flops)),
+        (
+            "useful at once",
+            format!("about {} volunteers, one task each an epoch", print::count((train / task_samples).max(1))),
+        ),
+    ]
+}

@@ -1,0 +1,168 @@
+//! The arguments, and the help that teaches them.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use potluck_protocol::JobName;
+
+/// Train models with the GPUs of the visitors who choose to help.
+#[derive(Debug, Parser)]
+#[command(name = "potluck", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  potluck init my-job                        write my-job/job.toml to fill in
+  potluck check my-job/job.toml              read it and the data, say what it will cost
+  potluck serve my-job/job.toml              train it: dashboard, widget and coordinator
+  potluck volunteer http://127.0.0.1:8080 --job digits
+                                             help from this machine, without a browser
+  potluck export http://127.0.0.1:8080 --job digits --out digits.safetensors
+
+Exit codes: 0 done, 1 something failed, 2 a file or an argument is wrong.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a job file to fill in.
+    ///
+    /// Every field has a comment that says what it is for. An existing file is left alone.
+    Init {
+        /// Folder to write job.toml into; made where it is missing.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Read job files and their data, and say what a job will cost.
+    ///
+    /// Errors name the line: `job.toml: line 5, column 9: train.steps: expected 4 to 16, got 99`.
+    #[command(after_help = "Example:\n  potluck check examples/digits/job.toml")]
+    Check {
+        /// Job files, or folders with a job.toml.
+        #[arg(required = true, value_name = "JOB")]
+        jobs: Vec<PathBuf>,
+    },
+    /// Run jobs: coordinator, widget and dashboard in one process.
+    ///
+    /// Stop it with Ctrl-C; started again on the same folder, it goes on where it stopped.
+    Serve(ServeOptions),
+    /// Show where the jobs of a coordinator stand.
+    #[command(after_help = "Example:\n  potluck status http://127.0.0.1:8080")]
+    Status {
+        /// The coordinator's address.
+        url: String,
+        /// Only this job.
+        #[arg(long)]
+        job: Option<JobName>,
+    },
+    /// Fetch a job's model as model.safetensors, at any time.
+    #[command(after_help = "Example:\n  potluck export http://127.0.0.1:8080 --job digits --out digits.safetensors")]
+    Export {
+        /// The coordinator's address.
+        url: String,
+        /// The job.
+        #[arg(long)]
+        job: JobName,
+        /// This version instead of the newest.
+        #[arg(long)]
+        version: Option<u64>,
+        /// Where to write it.
+        #[arg(long, default_value = "model.safetensors")]
+        out: PathBuf,
+    },
+    /// Pause, resume or stop a job. Needs the owner token.
+    Job {
+        #[command(subcommand)]
+        command: JobCommand,
+    },
+    /// Help a job from this machine, without a browser.
+    Volunteer(VolunteerOptions),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  potluck serve examples/digits/job.toml
+  potluck serve a/job.toml b/job.toml --listen 127.0.0.1:0 --folder /var/lib/potluck
+
+The first line on standard output is `listening http://ADDRESS`, for scripts that use port 0.
+Browsers run WebGPU only on https and on localhost: elsewhere put a proxy with TLS in front.")]
+pub(crate) struct ServeOptions {
+    /// Job files, or folders with a job.toml.
+    #[arg(required = true, value_name = "JOB")]
+    pub(crate) jobs: Vec<PathBuf>,
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// Where everything is kept: log, blobs, owner token.
+    #[arg(long, default_value = "potluck-data", value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// End once every job is finished and its last version evaluated.
+    #[arg(long)]
+    pub(crate) exit_when_finished: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// Lease no more work; results that are out still count.
+    Pause(ControlTarget),
+    /// Go on.
+    Resume(ControlTarget),
+    /// Merge what is there, evaluate it and finish.
+    Stop(ControlTarget),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  potluck job pause http://127.0.0.1:8080 --job digits --token-file potluck-data/owner-token")]
+pub(crate) struct ControlTarget {
+    /// The coordinator's address.
+    pub(crate) url: String,
+    /// The job.
+    #[arg(long)]
+    pub(crate) job: JobName,
+    /// The owner token: `owner-token` in the coordinator's folder.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  potluck volunteer http://127.0.0.1:8080 --job digits --backend cpu
+
+Ctrl-C hands in what is worth it and leaves; a second one leaves at once.")]
+pub(crate) struct VolunteerOptions {
+    /// The coordinator's address.
+    pub(crate) url: String,
+    /// The job.
+    #[arg(long)]
+    pub(crate) job: JobName,
+    /// What computes; `auto` measures and takes the faster.
+    #[arg(long, value_enum, default_value_t = BackendChoice::Auto)]
+    pub(crate) backend: BackendChoice,
+    /// Keep the key here and be the same volunteer next time; made where it is missing.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendChoice {
+    Auto,
+    Gpu,
+    Cpu,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,114 @@
+//! `potluck serve`: a coordinator with its embedded volunteer, from the first line to Ctrl-C.
+
+use std::{io::ErrorKind, net::SocketAddr};
+
+use potluck_coordinator::Coordinator;
+use potluck_protocol::{JobName, Split};
+use potluck_scheduler::Fact;
+use tokio::net::TcpListener;
+
+use crate::{
+    cli::ServeOptions,
+    error::CliError,
+    job_file::{self, Read},
+    print, signals,
+};
+
+/// Serves until it is told to stop, or until every job is finished.
+pub(crate) fn serve(options: ServeOptions) -> Result<(), CliError> {
+    log_to_stderr();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| CliError::Failure(format!("cannot start threads ({e})")))?;
+    runtime.block_on(run(options))
+}
+
+async fn run(options: ServeOptions) -> Result<(), CliError> {
+    let ServeOptions { jobs, listen, folder, exit_when_finished } = options;
+    let reads = jobs.iter().map(|path| job_file::read(path)).collect::<Result<Vec<_>, _>>()?;
+    // Before any work: a port in use is the likeliest trouble.
+    let listener = TcpListener::bind(listen).await.map_err(|e| explain_bind(listen, &e))?;
+    let names: Vec<JobName> = reads.iter().map(|read| read.file.job.name.clone()).collect();
+    let mut builder = Coordinator::builder(&folder).observe_each(show);
+    for Read { file, base_folder, .. } in reads {
+        builder = builder.job(file, base_folder);
+    }
+    let coordinator = builder.start().await?;
+    let address = coordinator.serve(listener).map_err(|e| CliError::Failure(format!("cannot listen ({e})")))?;
+    greet(&coordinator, address, &names);
+    let ended = tokio::select! {
+        signal = signals::stop() => match signal {
+            Ok(()) => { print::line("stopping"); Ok(()) }
+            Err(e) => Err(CliError::Failure(format!("cannot wait for signals ({e})"))),
+        },
+        finished = coordinator.finished(), if exit_when_finished => match finished {
+            Ok(()) => { print::line("finished"); Ok(()) }
+            Err(reason) => Err(CliError::Failure(reason)),
+        },
+        reason = coordinator.failed() => Err(CliError::Failure(reason)),
+    };
+    coordinator.shutdown().await;
+    ended
+}
+
+/// What went wrong on the way goes to standard error; `RUST_LOG` says how much of it.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    // A second call, in tests, is fine.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+fn explain_bind(listen: SocketAddr, error: &std::io::Error) -> CliError {
+    CliError::Failure(match error.kind() {
+        ErrorKind::AddrInUse => {
+            format!(
+                "{listen} is in use: stop what uses it, or choose another with --listen, such as --listen 127.0.0.1:0"
+            )
+        }
+        ErrorKind::PermissionDenied => {
+            format!("{listen} needs more rights: choose a port above 1023 with --listen")
+        }
+        _ => format!("cannot listen on {listen} ({error}): choose another address with --listen"),
+    })
+}
+
+fn greet(coordinator: &Coordinator, address: SocketAddr, jobs: &[JobName]) {
+    // What browsers can open; a wildcard address is none.
+    let mut shown = address;
+    if shown.ip().is_unspecified() {
+        let loopback = if shown.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        shown.set_ip(loopback);
+    }
+    print::line(&format!("listening http://{address}"));
+    let mut rows = vec![("dashboard", format!("http://{shown}/"))];
+    for job in jobs {
+        rows.push(("join", format!("http://{shown}/join/{job}")));
+        let tag = format!("<script src=\"http://{shown}/embed.js\" data-job=\"{job}\" async crossorigin></script>");
+        rows.push(("embed", tag));
+        rows.push(("help from here", format!("potluck volunteer http://{shown} --job {job}")));
+    }
+    rows.push(("owner token", coordinator.owner_token_file().display().to_string()));
+    print::facts("", &rows);
+    print::line("");
+    if potluck_www::www_missing() {
+        print::warning("this build has no pages: run `cargo xtask build` for the widget and the dashboard");
+    }
+    if !address.ip().is_loopback() {
+        print::warning("browsers run WebGPU only on https and on localhost: put a proxy with TLS in front");
+    }
+}
+
+/// The news of a job, one line each.
+fn show(job: &JobName, fact: &Fact) {
+    match fact {
+        Fact::Evaluated { version, split, evaluation, .. } => {
+            let split = if *split == Split::Test { "test" } else { "valid" };
+            let (loss, percent) = (evaluation.loss, evaluation.accuracy * 100.0);
+            print::line(&format!("{job} {version}: {split} loss {loss:.4}, accuracy {percent:.2} %"));
+        }
+        Fact::Paused { .. } => print::line(&format!("{job}: paused")),
+        Fact::Resumed { .. } => print::line(&format!("{job}: resumed")),
+        Fact::Stopped { .. } => print::line(&format!("{job}: stopped by its owner")),
+        Fact::Finished { version, .. } => print::line(&format!("{job}: finished with {version}")),
+        _ => {}
+    }
+}

@@ -1,0 +1,59 @@
+//! State, presence and decision kept in step. Holds the one order in which they are used; decides
+//! nothing itself.
+
+use potluck_protocol::Millis;
+
+use crate::{Effect, Fact, Input, Presence, State, decide};
+
+/// Decisions that one input may lead to, one after the other: a result ends a round; a merge makes a
+/// version, which is announced and leased from; an evaluation reaches the target. Four so far.
+const PASSES_MAX: usize = 16;
+
+/// A job in memory.
+#[derive(Debug, Clone, Default)]
+pub struct Core {
+    state: State,
+    presence: Presence,
+}
+
+impl Core {
+    /// What is true.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Who is there.
+    pub fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    /// Takes in a fact that is in the log already: to refold it, or one that the shell wrote itself.
+    pub fn apply(&mut self, fact: &Fact) {
+        self.state.apply(fact);
+    }
+
+    /// Decides upon one input and upon whatever follows from that at the same moment. The facts are
+    /// applied to this core already; the effects wait until the facts, and all before them, are
+    /// durable.
+    pub fn step(&mut self, now: Millis, input: &Input) -> (Vec<Fact>, Vec<Effect>) {
+        self.presence.apply(input, now);
+        let (mut facts, mut effects) = self.pass(now, input);
+        for _ in 1..PASSES_MAX {
+            let (more_facts, more_effects) = self.pass(now, &Input::Tick);
+            if more_facts.is_empty() && more_effects.is_empty() {
+                return (facts, effects);
+            }
+            facts.extend(more_facts);
+            effects.extend(more_effects);
+        }
+        debug_assert!(false, "decisions must come to rest within {PASSES_MAX} passes");
+        (facts, effects)
+    }
+
+    fn pass(&mut self, now: Millis, input: &Input) -> (Vec<Fact>, Vec<Effect>) {
+        let (facts, effects) = decide(&self.state, &self.presence, now, input);
+        facts.iter().for_each(|fact| self.state.apply(fact));
+        self.presence.note(&facts, &effects, now);
+        (facts, effects)
+    }
+}

@@ -1,0 +1,93 @@
+//! From an input to facts and effects. Pure: reads no clock, changes nothing.
+//!
+//! An input is answered first; if that made nothing new true, what is due anyway is done: lapse
+//! leases, end the round, finish, announce, hand out work. So each decision sees a state in which
+//! its predecessors' facts are applied.
+
+use potluck_protocol::{Millis, ServerMessage, Split};
+
+use crate::{Control, Effect, Fact, Input, Job, Phase, Presence, SessionId, State, grant, lapse, results, round};
+
+/// One decision under way: what it sees and what it has come to.
+pub(crate) struct Turn<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) state: &'a State,
+    pub(crate) presence: &'a Presence,
+    pub(crate) now: Millis,
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl Turn<'_> {
+    pub(crate) fn send(&mut self, session: SessionId, message: ServerMessage) {
+        self.effects.push(Effect::Send { session, message });
+    }
+
+    pub(crate) fn broadcast(&mut self, message: ServerMessage) {
+        self.effects.push(Effect::Broadcast { message });
+    }
+}
+
+/// What becomes true and what is to be done. Before the job's first fact, nothing.
+///
+/// `presence` has taken the input in already. The facts are to be applied to the state, and both to
+/// be noted by the presence, before the next decision; [`crate::Core`] does so.
+pub fn decide(state: &State, presence: &Presence, now: Millis, input: &Input) -> (Vec<Fact>, Vec<Effect>) {
+    let Some(job) = state.job() else { return (Vec::new(), Vec::new()) };
+    let mut turn = Turn { job, state, presence, now, facts: Vec::new(), effects: Vec::new() };
+    answer(&mut turn, input);
+    if turn.facts.is_empty() {
+        settle(&mut turn);
+    }
+    (turn.facts, turn.effects)
+}
+
+fn answer(turn: &mut Turn<'_>, input: &Input) {
+    match input {
+        Input::Result { session, statement, signed, update } => {
+            results::judge(turn, *session, statement, signed, update.as_ref());
+        }
+        Input::Merged { version, base, momentum, parts } => round::commit(turn, *version, *base, *momentum, parts),
+        Input::Asked { session } => lapse::lost_by(turn, *session),
+        Input::Released { session, tasks } => lapse::released(turn, *session, tasks),
+        Input::Bye { session } => lapse::given_back_by(turn, *session),
+        Input::Control(control) => control_by_owner(turn, *control),
+        Input::Started | Input::Joined { .. } | Input::Measured { .. } | Input::Left { .. } | Input::Tick => {}
+    }
+}
+
+/// The owner's word, each word idempotent.
+fn control_by_owner(turn: &mut Turn<'_>, control: Control) {
+    let at = turn.now;
+    match (control, turn.state.phase()) {
+        (Control::Pause, Phase::Running) => turn.facts.push(Fact::Paused { at }),
+        (Control::Resume, Phase::Paused) => turn.facts.push(Fact::Resumed { at }),
+        (Control::Stop, Phase::Running | Phase::Paused) => turn.facts.push(Fact::Stopped { at }),
+        _ => {}
+    }
+}
+
+/// What is due whatever came in. The first thing that makes something true ends the turn.
+fn settle(turn: &mut Turn<'_>) {
+    lapse::due(turn);
+    if turn.facts.is_empty() && !round::end(turn) && !round::finish(turn) {
+        announce(turn);
+        grant::serve(turn);
+    }
+}
+
+/// Tells everybody where the job stands, once for each new version and evaluation.
+fn announce(turn: &mut Turn<'_>) {
+    let Turn { job, state, presence, .. } = *turn;
+    let accuracy = state.newest(Split::Valid).map(|(_, evaluation)| evaluation.accuracy);
+    let news = (state.version(), state.samples(), accuracy);
+    if presence.announced() != Some(news) {
+        turn.broadcast(ServerMessage::Progress {
+            version: news.0,
+            samples: news.1,
+            budget_samples: job.recipe.budget_samples,
+            accuracy,
+            volunteers: presence.volunteers() as u32,
+        });
+    }
+}

@@ -1,0 +1,233 @@
+//! Work for those who wait for it: training for volunteers, evaluations for trusted sessions, and a
+//! word to the rest. What cannot be given now is pushed as soon as it can.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use potluck_protocol::{
+    Lease, Millis, ServerMessage, Split, Task, TaskId, TaskKind, Version, VolunteerKey, WaitReason, limits,
+};
+
+use crate::blocks::Supply;
+use crate::decide::Turn;
+use crate::random::{Purpose, seed_of};
+use crate::{BlockRef, Fact, Phase, Session, SessionId, round};
+
+/// A deadline is this many times what the volunteer usually takes.
+const DEADLINE_FACTOR: Millis = 4;
+
+/// When to ask again in case the push is lost; work that comes up is pushed at once.
+const RETRY_MILLIS: Millis = 1_000;
+
+/// The same where only the owner can change something.
+const RETRY_PAUSED_MILLIS: Millis = 5_000;
+
+/// Serves everybody who waits, in the order of asking.
+pub(crate) fn serve(turn: &mut Turn<'_>) {
+    let waiting = turn.presence.waiting();
+    if waiting.is_empty() {
+        return;
+    }
+    let mut desk = Desk::open(turn);
+    for (id, session) in waiting {
+        let order = if session.trusted { desk.evaluation(turn, id, session) } else { desk.training(turn, id, session) };
+        match order {
+            Ok(order) => desk.lease(turn, id, session.volunteer, order),
+            Err(_) if turn.state.phase() == Phase::Finished => turn.send(id, ServerMessage::Finished),
+            Err(_) if session.told => {}
+            Err(reason) => turn.send(id, wait(reason)),
+        }
+    }
+}
+
+fn wait(reason: WaitReason) -> ServerMessage {
+    let retry_millis = if reason == WaitReason::Paused { RETRY_PAUSED_MILLIS } else { RETRY_MILLIS };
+    ServerMessage::Wait { retry_millis, reason }
+}
+
+/// What one lease is to be.
+struct Order {
+    kind: TaskKind,
+    version: Version,
+    blocks: Vec<BlockRef>,
+    steps: u32,
+    /// Samples leased before it, where the learning rate's schedule stands.
+    position: u64,
+    deadline_millis: Millis,
+}
+
+/// What there is to give in this turn; goes down with each lease of it.
+struct Desk<'a> {
+    last_task: u64,
+    evaluations: VecDeque<(Version, Split, Vec<BlockRef>)>,
+    supply: Supply<'a>,
+    /// Why nobody trains at the moment.
+    closed: Option<WaitReason>,
+    /// Updates that the coordinator has room for.
+    room: usize,
+    /// Samples until the budget is spoken for.
+    samples_left: u64,
+    /// Samples merged, waiting or out.
+    position: u64,
+    /// Those who had their task of this round: a fast one that took more would crowd out the slow.
+    served: BTreeSet<VolunteerKey>,
+}
+
+impl<'a> Desk<'a> {
+    fn open(turn: &Turn<'a>) -> Self {
+        let state = turn.state;
+        let pending: u64 = state.pending().values().map(|p| p.samples).sum();
+        let out: u64 = state.leases().map(|(_, l)| l.samples()).sum();
+        // A straggler of an earlier round may never come back; it must not keep the last samples.
+        let out_now: u64 =
+            state.leases().filter(|(_, l)| l.base_version == state.version()).map(|(_, l)| l.samples()).sum();
+        let busy = state.pending().len() + state.all_leases().open_count();
+        Self {
+            last_task: state.all_leases().last(),
+            evaluations: due_evaluations(turn),
+            supply: state.blocks().supply(),
+            closed: closed(turn),
+            room: limits::PENDING_UPDATES_MAX.saturating_sub(busy),
+            samples_left: turn.job.recipe.budget_samples.saturating_sub(state.samples() + pending + out_now),
+            position: state.samples() + pending + out,
+            served: state
+                .pending()
+                .values()
+                .filter(|p| p.base_version == state.version())
+                .map(|p| p.volunteer)
+                .collect(),
+        }
+    }
+
+    fn evaluation(&mut self, turn: &Turn<'_>, id: SessionId, session: &Session) -> Result<Order, WaitReason> {
+        if is_holding(turn, id, session) {
+            return Err(WaitReason::Round);
+        }
+        let (version, split, blocks) = self.evaluations.pop_front().ok_or(WaitReason::Round)?;
+        let kind = TaskKind::Evaluate { split };
+        let deadline_millis = limits::LEASE_MILLIS_MAX;
+        Ok(Order { kind, version, blocks, steps: 0, position: 0, deadline_millis })
+    }
+
+    fn training(&mut self, turn: &Turn<'_>, id: SessionId, session: &Session) -> Result<Order, WaitReason> {
+        if let Some(reason) = self.closed {
+            return Err(reason);
+        }
+        if self.room == 0 {
+            return Err(WaitReason::Busy);
+        }
+        let volunteer = &session.volunteer;
+        let may = self.samples_left > 0
+            && !self.served.contains(volunteer)
+            && !is_holding(turn, id, session)
+            && !is_training(turn, volunteer);
+        let samples = turn.job.recipe.task_samples();
+        let blocks = if may { self.supply.take(samples) } else { Vec::new() };
+        if blocks.is_empty() {
+            return Err(WaitReason::Round);
+        }
+        self.served.insert(*volunteer);
+        self.room -= 1;
+        self.samples_left = self.samples_left.saturating_sub(samples);
+        let position = self.position;
+        self.position += samples;
+        let (version, steps) = (turn.state.version(), turn.job.recipe.steps);
+        let deadline_millis = deadline_millis(turn, volunteer, samples);
+        Ok(Order { kind: TaskKind::Train, version, blocks, steps, position, deadline_millis })
+    }
+
+    fn lease(&mut self, turn: &mut Turn<'_>, session: SessionId, volunteer: VolunteerKey, order: Order) {
+        let Order { kind, version, blocks, steps, position, deadline_millis } = order;
+        let (job, state, at) = (turn.job, turn.state, turn.now);
+        let Some(record) = state.record(version) else { return };
+        self.last_task += 1;
+        let id = TaskId(self.last_task);
+        let (split, lr_start, lr_end) = if let TaskKind::Evaluate { split } = kind {
+            (split, 0.0, 0.0)
+        } else {
+            let end = position + job.recipe.task_samples();
+            (Split::Train, job.recipe.lr_at(position), job.recipe.lr_at(end))
+        };
+        let seed = seed_of(job.seed, Purpose::Task, id.0);
+        let (batch, expiry_millis) = (job.recipe.batch, 2 * deadline_millis);
+        let task = Task {
+            id,
+            kind,
+            program: job.program,
+            base_version: version,
+            base: record.base,
+            blocks: job.block_ids(split, &blocks),
+            seed,
+            steps,
+            batch,
+            lr_start,
+            lr_end,
+            recipe: job.recipe.clone(),
+        };
+        turn.facts.push(Fact::TaskLeased {
+            at,
+            task: id,
+            kind,
+            volunteer,
+            blocks,
+            base_version: version,
+            seed,
+            steps,
+            batch,
+            lr_start,
+            lr_end,
+            deadline_at: at.saturating_add(deadline_millis),
+            expiry_at: at.saturating_add(expiry_millis),
+        });
+        let lease = Lease { task, deadline_millis, expiry_millis };
+        turn.send(session, ServerMessage::Lease(Box::new(lease)));
+    }
+}
+
+/// Why nobody trains at the moment.
+fn closed(turn: &Turn<'_>) -> Option<WaitReason> {
+    let between_versions = turn.presence.merging().is_some() || turn.state.finishing_at().is_some();
+    match turn.state.phase() {
+        Phase::Paused => Some(WaitReason::Paused),
+        _ if between_versions => Some(WaitReason::Round),
+        _ => None,
+    }
+}
+
+/// True where the connection has a task, or its volunteer as many as one may.
+fn is_holding(turn: &Turn<'_>, id: SessionId, session: &Session) -> bool {
+    let open = || turn.state.all_leases().of(&session.volunteer);
+    open().count() >= limits::LEASES_PER_VOLUNTEER_MAX || open().any(|(task, _)| turn.presence.holder(task) == Some(id))
+}
+
+/// True where the volunteer has a task of this round.
+fn is_training(turn: &Turn<'_>, volunteer: &VolunteerKey) -> bool {
+    let version = turn.state.version();
+    turn.state.all_leases().of(volunteer).any(|(_, leased)| leased.trains() && leased.base_version == version)
+}
+
+/// Four times what it usually takes, so that only what is lost lapses.
+fn deadline_millis(turn: &Turn<'_>, volunteer: &VolunteerKey, samples: u64) -> Millis {
+    let usual = turn.presence.expected_millis(volunteer, samples);
+    usual
+        .map_or(limits::LEASE_MILLIS_DEFAULT, |usual| usual.saturating_mul(DEADLINE_FACTOR))
+        .clamp(limits::LEASE_MILLIS_MIN, limits::LEASE_MILLIS_MAX)
+}
+
+/// Evaluations that nobody computes yet: those that the job's end waits for, then those begun, then
+/// the newest. A finished job needs none.
+fn due_evaluations(turn: &Turn<'_>) -> VecDeque<(Version, Split, Vec<BlockRef>)> {
+    if turn.state.phase() == Phase::Finished {
+        return VecDeque::new();
+    }
+    let last = round::last_version(turn);
+    let for_the_end = last.into_iter().flat_map(|v| [(v, Split::Valid), (v, Split::Test)]);
+    let others = turn.state.evaluations().waiting().into_iter().filter(|v| Some(*v) != last);
+    for_the_end
+        .chain(others.map(|v| (v, Split::Valid)))
+        .filter(|&(version, split)| !turn.state.is_evaluated(version, split))
+        .flat_map(|(version, split)| {
+            let tasks = turn.state.evaluations().due((version, split), turn.job.blocks(split).len());
+            tasks.into_iter().map(move |blocks| (version, split, blocks))
+        })
+        .collect()
+}

@@ -1,0 +1,285 @@
+//! Who is connected, who waits for work, and how fast they were: session state, outside the log and
+//! lost on restart. Decisions read it; what they decided is noted here.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use potluck_protocol::{
+    Device, ErrorCode, Millis, Refusal, ServerMessage, TaskId, Verdict, Version, VolunteerKey, limits,
+};
+
+use crate::median::median;
+use crate::{Effect, Fact, Input, SessionId};
+
+/// Task durations that are kept for the median: the last few rounds.
+const RECENT_TASKS: usize = 32;
+
+/// Weight of a new measurement in a volunteer's pace.
+const PACE_EMA: f64 = 0.2;
+
+/// How long something is remembered of a volunteer who left, and of a task without a result: as long
+/// as the longest expiry.
+const KEPT_MILLIS: Millis = 2 * limits::LEASE_MILLIS_MAX;
+
+/// One connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Session {
+    /// Whose.
+    pub volunteer: VolunteerKey,
+    /// True for the coordinator's own worker, and for others that the owner trusts.
+    pub trusted: bool,
+    /// What it computes on, once measured.
+    pub device: Option<Device>,
+    /// When it came.
+    pub joined_at: Millis,
+    /// When it asked for work that it did not get yet.
+    pub(crate) asked_at: Option<Millis>,
+    /// True where it was told to wait since it asked.
+    pub(crate) told: bool,
+}
+
+/// A task that was sent to a session.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Running {
+    session: SessionId,
+    volunteer: VolunteerKey,
+    leased_at: Millis,
+    samples: u64,
+}
+
+/// What was last broadcast of the job's progress.
+type Announced = (Version, u64, Option<f32>);
+
+/// Everything that is known of connections.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Presence {
+    /// When this process began; who has not come since is absent from then on.
+    started_at: Millis,
+    sessions: BTreeMap<SessionId, Session>,
+    by_volunteer: BTreeMap<VolunteerKey, BTreeSet<SessionId>>,
+    /// Volunteers whose last connection closed, and when.
+    absent: BTreeMap<VolunteerKey, Millis>,
+    running: BTreeMap<TaskId, Running>,
+    /// Milliseconds a sample, as an exponential moving average.
+    paces: BTreeMap<VolunteerKey, f64>,
+    /// Durations of whole training tasks, newest last.
+    recent: VecDeque<f64>,
+    /// The version that a merge is making.
+    merging: Option<Version>,
+    /// Refusals that ended a lease, newest last.
+    refusals: VecDeque<(TaskId, VolunteerKey, Refusal)>,
+    announced: Option<Announced>,
+}
+
+/// What happens to it.
+impl Presence {
+    /// Takes in an input, before it is decided upon.
+    pub fn apply(&mut self, input: &Input, now: Millis) {
+        match input {
+            Input::Started => self.started_at = now,
+            Input::Joined { session, volunteer, trusted } => self.join(*session, *volunteer, *trusted, now),
+            Input::Measured { session, device } => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.device = Some(device.clone());
+                }
+            }
+            Input::Asked { session } => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.asked_at.get_or_insert(now);
+                    session.told = false;
+                }
+            }
+            Input::Left { session } => self.leave(*session, now),
+            Input::Tick => self.forget(now),
+            Input::Released { .. }
+            | Input::Bye { .. }
+            | Input::Result { .. }
+            | Input::Merged { .. }
+            | Input::Control(_) => {}
+        }
+    }
+
+    fn join(&mut self, id: SessionId, volunteer: VolunteerKey, trusted: bool, now: Millis) {
+        self.leave(id, now);
+        let session = Session { volunteer, trusted, device: None, joined_at: now, asked_at: None, told: false };
+        self.sessions.insert(id, session);
+        self.by_volunteer.entry(volunteer).or_default().insert(id);
+        self.absent.remove(&volunteer);
+    }
+
+    fn leave(&mut self, id: SessionId, now: Millis) {
+        let Some(Session { volunteer, .. }) = self.sessions.remove(&id) else { return };
+        let Some(ids) = self.by_volunteer.get_mut(&volunteer) else { return };
+        ids.remove(&id);
+        if ids.is_empty() {
+            self.by_volunteer.remove(&volunteer);
+            self.absent.insert(volunteer, now);
+        }
+    }
+
+    fn forget(&mut self, now: Millis) {
+        let is_old = |at: Millis| now > at.saturating_add(KEPT_MILLIS);
+        self.running.retain(|_, running| !is_old(running.leased_at));
+        let (absent, paces) = (&mut self.absent, &mut self.paces);
+        absent.retain(|volunteer, at| {
+            if is_old(*at) {
+                paces.remove(volunteer);
+            }
+            !is_old(*at)
+        });
+    }
+
+    /// Takes in what was decided.
+    pub fn note(&mut self, facts: &[Fact], effects: &[Effect], now: Millis) {
+        for effect in effects {
+            match effect {
+                Effect::Send { session, message } => self.note_sent(*session, message, facts, now),
+                Effect::Broadcast { message: ServerMessage::Progress { version, samples, accuracy, .. } } => {
+                    self.announced = Some((*version, *samples, *accuracy));
+                }
+                Effect::Broadcast { message: ServerMessage::Finished } => {
+                    self.sessions.values_mut().for_each(|session| session.asked_at = None);
+                }
+                Effect::Broadcast { .. } => {}
+                Effect::Merge { version, .. } => self.merging = Some(*version),
+            }
+        }
+        for fact in facts {
+            match fact {
+                Fact::ResultAccepted { task, samples, .. } => self.measure(*task, Some(*samples), now),
+                Fact::Evaluated { task, .. } | Fact::TaskLapsed { task, released: true, .. } => {
+                    self.running.remove(task);
+                }
+                Fact::Committed { .. } => self.merging = None,
+                _ => {}
+            }
+        }
+    }
+
+    fn note_sent(&mut self, id: SessionId, message: &ServerMessage, facts: &[Fact], now: Millis) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        match message {
+            ServerMessage::Lease(lease) => {
+                session.asked_at = None;
+                let samples = u64::from(lease.task.steps) * u64::from(lease.task.batch);
+                let running = Running { session: id, volunteer: session.volunteer, leased_at: now, samples };
+                self.running.insert(lease.task.id, running);
+            }
+            ServerMessage::Wait { .. } => session.told = true,
+            ServerMessage::Finished => session.asked_at = None,
+            ServerMessage::Verdict(Verdict { task, refusal: Some(refusal), .. }) => {
+                let volunteer = session.volunteer;
+                self.note_refusal(*task, volunteer, refusal, facts, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn note_refusal(&mut self, task: TaskId, from: VolunteerKey, refusal: &Refusal, facts: &[Fact], now: Millis) {
+        // Who came after the expiry may be slow: the next deadline should know, though no round waits
+        // for it.
+        if refusal.code == ErrorCode::LeaseExpired {
+            self.measure(task, None, now);
+        }
+        let ended = |f: &Fact| matches!(f, Fact::TaskLapsed { task: of, released: true, .. } if *of == task);
+        if facts.iter().any(ended) {
+            self.refusals.push_back((task, from, refusal.clone()));
+            if self.refusals.len() > limits::REFUSALS_KEPT_MAX {
+                self.refusals.pop_front();
+            }
+        }
+    }
+
+    /// A task came back after training on so many samples, or too late for anybody to know.
+    fn measure(&mut self, task: TaskId, done: Option<u64>, now: Millis) {
+        let Some(Running { volunteer, leased_at, samples, .. }) = self.running.remove(&task) else { return };
+        let took = now.saturating_sub(leased_at) as f64;
+        let pace = took / done.unwrap_or(samples).max(1) as f64;
+        let average = self.paces.entry(volunteer).or_insert(pace);
+        *average += PACE_EMA * (pace - *average);
+        if done.is_some() {
+            self.recent.push_back(pace * samples as f64);
+        }
+        if self.recent.len() > RECENT_TASKS {
+            self.recent.pop_front();
+        }
+    }
+}
+
+/// What people and shells ask.
+impl Presence {
+    /// Every connection, oldest id first.
+    pub fn connected(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.sessions.iter().map(|(&id, session)| (id, session))
+    }
+
+    /// Volunteers who are connected; trusted sessions do not count.
+    pub fn volunteers(&self) -> usize {
+        let counts = |id: &SessionId| self.sessions.get(id).is_some_and(|session| !session.trusted);
+        self.by_volunteer.values().filter(|ids| ids.iter().any(counts)).count()
+    }
+
+    /// Training samples a second, from its tasks so far, the way to and fro included.
+    pub fn speed(&self, volunteer: &VolunteerKey) -> Option<f32> {
+        self.paces.get(volunteer).filter(|&&pace| pace > 0.0).map(|pace| (1000.0 / pace) as f32)
+    }
+}
+
+/// What decisions ask.
+impl Presence {
+    pub(crate) fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    pub(crate) fn is_present(&self, volunteer: &VolunteerKey) -> bool {
+        self.by_volunteer.contains_key(volunteer)
+    }
+
+    /// Connections of one volunteer.
+    pub(crate) fn session_count(&self, volunteer: &VolunteerKey) -> usize {
+        self.by_volunteer.get(volunteer).map_or(0, BTreeSet::len)
+    }
+
+    /// Since when nothing is connected for this volunteer; `None` where something is.
+    pub(crate) fn absent_since(&self, volunteer: &VolunteerKey) -> Option<Millis> {
+        let since = || self.absent.get(volunteer).copied().unwrap_or(self.started_at);
+        (!self.is_present(volunteer)).then(since)
+    }
+
+    /// The connection that a task was sent to, where it is still open.
+    pub(crate) fn holder(&self, task: TaskId) -> Option<SessionId> {
+        self.running.get(&task).map(|running| running.session).filter(|id| self.sessions.contains_key(id))
+    }
+
+    /// Those who asked and got nothing yet, in the order of asking.
+    pub(crate) fn waiting(&self) -> Vec<(SessionId, &Session)> {
+        let mut waiting: Vec<(SessionId, &Session)> = self.connected().filter(|(_, s)| s.asked_at.is_some()).collect();
+        waiting.sort_by_key(|(id, session)| (session.asked_at, *id));
+        waiting
+    }
+
+    /// Milliseconds that this volunteer takes for so many samples, where that is known.
+    pub(crate) fn expected_millis(&self, volunteer: &VolunteerKey, samples: u64) -> Option<Millis> {
+        self.paces.get(volunteer).map(|pace| (pace * samples as f64) as Millis)
+    }
+
+    /// How long a round waits for others after its first result: twice the usual task.
+    pub(crate) fn grace(&self) -> Millis {
+        let usual = median(self.recent.iter().copied()).unwrap_or(0.0);
+        ((2.0 * usual) as Millis).clamp(limits::ROUND_GRACE_MILLIS_MIN, limits::ROUND_GRACE_MILLIS_MAX)
+    }
+
+    /// The version that an outstanding merge makes.
+    pub(crate) fn merging(&self) -> Option<Version> {
+        self.merging
+    }
+
+    /// Why the result of this task was refused, where that ended its lease.
+    pub(crate) fn refusal(&self, task: TaskId, volunteer: &VolunteerKey) -> Option<&Refusal> {
+        let same = |(of, from, _): &&(TaskId, VolunteerKey, Refusal)| *of == task && from == volunteer;
+        self.refusals.iter().rev().find(same).map(|(_, _, refusal)| refusal)
+    }
+
+    pub(crate) fn announced(&self) -> Option<Announced> {
+        self.announced
+    }
+}

@@ -1,0 +1,345 @@
+//! What is true of a job: a fold over its facts. Knows nothing of connections, of time that passes,
+//! or of why a fact was decided. The same facts give the same state on every machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use potluck_protocol::{BlobId, Evaluation, Millis, Split, TaskId, Version, VolunteerKey};
+
+use crate::blocks::Blocks;
+use crate::evaluations::Evaluations;
+use crate::leases::Leases;
+use crate::norms::Norms;
+use crate::{BlockRef, Contribution, Dataset, Fact, HandedIn, Job, Leased, Phase, Tally, VersionRecord};
+
+/// An accepted update that waits for its commit.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Pending {
+    pub(crate) volunteer: VolunteerKey,
+    pub(crate) base_version: Version,
+    pub(crate) blocks: Vec<BlockRef>,
+    pub(crate) samples: u64,
+    pub(crate) update: BlobId,
+    pub(crate) at: Millis,
+}
+
+/// Everything durable of one job. Empty before [`Fact::JobCreated`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct State {
+    job: Option<Job>,
+    /// Of the training split.
+    blocks: Blocks,
+    leases: Leases,
+    pending: BTreeMap<TaskId, Pending>,
+    norms: Norms,
+    evaluations: Evaluations,
+    tallies: BTreeMap<VolunteerKey, Tally>,
+    history: BTreeMap<Version, VersionRecord>,
+    version: Version,
+    momentum: Option<BlobId>,
+    /// Samples merged.
+    samples: u64,
+    paused: bool,
+    /// When the budget, the target or a stop was reached.
+    finishing_at: Option<Millis>,
+    finished: Option<Version>,
+}
+
+impl State {
+    /// One more fact. Facts come from a log that [`crate::decide`] wrote; one that does not fit what
+    /// came before it changes nothing.
+    pub fn apply(&mut self, fact: &Fact) {
+        match fact {
+            Fact::JobCreated { at, job, seed, program, facts, recipe, dataset, base } => {
+                let job = Job {
+                    created_at: *at,
+                    name: job.clone(),
+                    seed: *seed,
+                    program: *program,
+                    facts: *facts,
+                    recipe: recipe.clone(),
+                    dataset: dataset.clone(),
+                };
+                self.create(job, *base);
+            }
+            Fact::TaskLeased {
+                at,
+                task,
+                kind,
+                volunteer,
+                blocks,
+                base_version,
+                seed: _,
+                steps,
+                batch,
+                lr_start,
+                lr_end,
+                deadline_at,
+                expiry_at,
+            } => {
+                let leased = Leased {
+                    kind: *kind,
+                    volunteer: *volunteer,
+                    blocks: blocks.clone(),
+                    base_version: *base_version,
+                    steps: *steps,
+                    batch: *batch,
+                    lr: (*lr_start + *lr_end) / 2.0,
+                    leased_at: *at,
+                    deadline_at: *deadline_at,
+                    expiry_at: *expiry_at,
+                };
+                self.grant(*task, leased);
+            }
+            Fact::TaskLapsed { at, task, released } => {
+                self.lapse(*task, *released);
+                self.leases.forget_expired(*at);
+            }
+            Fact::ResultAccepted { at, task, steps, samples, update, norm, train_loss: _, signed: _, late } => {
+                if let Some(leased) = self.leases.get(*task) {
+                    self.norms.add(*steps, leased.lr, *norm);
+                }
+                self.accept(*at, *task, *steps, *samples, *update, *late);
+            }
+            Fact::Committed { at, version, base, momentum, parts } => {
+                self.momentum = *momentum;
+                self.commit(*at, *version, *base, parts);
+            }
+            Fact::Evaluated { at, task, version, split, evaluation } => {
+                self.evaluated(*at, *task, (*version, *split), *evaluation);
+            }
+            Fact::Paused { at: _ } => self.paused = true,
+            Fact::Resumed { at: _ } => self.paused = false,
+            Fact::Stopped { at } => self.finish_from(*at),
+            Fact::Finished { at: _, version } => self.finished = Some(*version),
+        }
+    }
+
+    fn create(&mut self, job: Job, base: BlobId) {
+        *self = Self::default();
+        self.blocks = Blocks::new(job.seed, job.dataset.train.iter().map(|&(_, samples)| samples).collect());
+        let at = job.created_at;
+        self.job = Some(job);
+        self.add_version(Version(0), base, at, 0);
+    }
+
+    fn add_version(&mut self, version: Version, base: BlobId, at: Millis, parts: u32) {
+        self.version = version;
+        let record = VersionRecord { version, base, at, samples: self.samples, parts, valid: None, test: None };
+        self.history.insert(version, record);
+        if self.block_count(Split::Valid) > 0 {
+            self.evaluations.want(version);
+        }
+    }
+
+    fn grant(&mut self, task: TaskId, leased: Leased) {
+        match leased.evaluates() {
+            None => self.blocks.lease(task, &leased.blocks),
+            Some(split) => {
+                let of = (leased.base_version, split);
+                self.evaluations.lease(task, of, self.block_count(split), &leased.blocks);
+            }
+        }
+        self.leases.grant(task, leased);
+    }
+
+    fn lapse(&mut self, task: TaskId, released: bool) {
+        if let Some(leased) = self.leases.lapse(task) {
+            match leased.evaluates() {
+                None => self.blocks.release(task, &leased.blocks),
+                Some(split) => self.evaluations.release(task, (leased.base_version, split)),
+            }
+        }
+        if released {
+            self.leases.take(task);
+        }
+    }
+
+    fn accept(&mut self, at: Millis, task: TaskId, steps: u32, samples: u64, update: BlobId, late: bool) {
+        let Some(leased) = self.leases.take(task) else { return };
+        let Leased { volunteer, blocks, base_version, .. } = leased;
+        self.leases.hand_in(task, HandedIn { volunteer, update: Some(update), steps });
+        self.credit(volunteer, at, samples);
+        if late {
+            self.blocks.release(task, &blocks);
+        } else {
+            self.blocks.accept(task, &blocks);
+            self.pending.insert(task, Pending { volunteer, base_version, blocks, samples, update, at });
+        }
+    }
+
+    fn credit(&mut self, volunteer: VolunteerKey, at: Millis, samples: u64) {
+        let flops_per_sample = self.job.as_ref().map_or(0, |job| job.facts.train_flops_per_sample);
+        let tally = self.tallies.entry(volunteer).or_insert(Tally { first_at: at, ..Tally::default() });
+        tally.tasks += 1;
+        tally.samples += samples;
+        tally.flops = tally.flops.saturating_add(samples.saturating_mul(flops_per_sample));
+        tally.last_at = at;
+    }
+
+    fn commit(&mut self, at: Millis, version: Version, base: BlobId, parts: &[Contribution]) {
+        for part in parts {
+            let Some(pending) = self.pending.remove(&part.task) else { continue };
+            self.blocks.merge(part.task, &pending.blocks);
+            self.samples += pending.samples;
+        }
+        self.add_version(version, base, at, parts.len() as u32);
+        self.leases.forget_expired(at);
+        if self.job.as_ref().is_some_and(|job| self.samples >= job.recipe.budget_samples) {
+            self.finish_from(at);
+        }
+    }
+
+    fn evaluated(&mut self, at: Millis, task: TaskId, of: (Version, Split), part: Evaluation) {
+        let Some(leased) = self.leases.take(task) else { return };
+        self.leases.hand_in(task, HandedIn { volunteer: leased.volunteer, update: None, steps: 0 });
+        let Some(whole) = self.evaluations.add(of, &leased.blocks, part) else { return };
+        let Some(record) = self.history.get_mut(&of.0) else { return };
+        match of.1 {
+            Split::Valid => record.valid = Some(whole),
+            Split::Test => record.test = Some(whole),
+            Split::Train => {}
+        }
+        let target = self.job.as_ref().and_then(|job| job.recipe.target_accuracy);
+        if of.1 == Split::Valid && target.is_some_and(|target| whole.accuracy >= target) {
+            self.finish_from(at);
+        }
+    }
+
+    fn finish_from(&mut self, at: Millis) {
+        self.finishing_at.get_or_insert(at);
+    }
+
+    fn block_count(&self, split: Split) -> usize {
+        self.job.as_ref().map_or(0, |job| job.blocks(split).len())
+    }
+}
+
+/// What people and shells ask.
+impl State {
+    /// The job; `None` before its first fact.
+    pub fn job(&self) -> Option<&Job> {
+        self.job.as_ref()
+    }
+
+    /// Where the job stands.
+    pub fn phase(&self) -> Phase {
+        match (self.finished, self.finishing_at, self.paused) {
+            (Some(_), _, _) => Phase::Finished,
+            (None, Some(_), _) => Phase::Finishing,
+            (None, None, true) => Phase::Paused,
+            (None, None, false) => Phase::Running,
+        }
+    }
+
+    /// The current version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The parameters of the current version; `None` before the first fact.
+    pub fn base(&self) -> Option<BlobId> {
+        self.record(self.version).map(|record| record.base)
+    }
+
+    /// The outer momentum of the current version, once there is one.
+    pub fn momentum(&self) -> Option<BlobId> {
+        self.momentum
+    }
+
+    /// Samples merged so far.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// What this volunteer has given.
+    pub fn tally(&self, volunteer: &VolunteerKey) -> Option<&Tally> {
+        self.tallies.get(volunteer)
+    }
+
+    /// Everybody who has given something, in the order of their keys.
+    pub fn tallies(&self) -> impl Iterator<Item = (&VolunteerKey, &Tally)> {
+        self.tallies.iter()
+    }
+
+    /// Every version, oldest first.
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = &VersionRecord> {
+        self.history.values()
+    }
+
+    /// One version.
+    pub fn record(&self, version: Version) -> Option<&VersionRecord> {
+        self.history.get(&version)
+    }
+
+    /// The evaluation of the newest version that was evaluated on this split.
+    pub fn newest(&self, split: Split) -> Option<(Version, Evaluation)> {
+        match split {
+            Split::Valid => {
+                let version = self.evaluations.newest()?;
+                Some((version, self.record(version)?.valid?))
+            }
+            _ => self.history().rev().find_map(|record| Some((record.version, record.evaluation(split)?))),
+        }
+    }
+
+    /// A task that is out, or whose lease lapsed and whose result may still count.
+    pub fn lease(&self, task: TaskId) -> Option<&Leased> {
+        self.leases.get(task)
+    }
+
+    /// The tasks that are out.
+    pub fn leases(&self) -> impl Iterator<Item = (TaskId, &Leased)> {
+        self.leases.open()
+    }
+
+    /// A result that was accepted; `None` also where it was long ago.
+    pub fn handed_in(&self, task: TaskId) -> Option<&HandedIn> {
+        self.leases.handed_in(task)
+    }
+
+    /// The blobs that this state still needs: what is outside may be collected.
+    pub fn retained(&self) -> BTreeSet<BlobId> {
+        let job = self.job.iter().flat_map(|job| {
+            let Dataset { train, valid, test } = &job.dataset;
+            train.iter().chain(valid).chain(test).map(|&(id, _)| id).chain([job.program])
+        });
+        let leased = self.leases.open().map(|(_, leased)| leased.base_version);
+        let versions = leased.chain(self.evaluations.versions()).chain([self.version]);
+        let bases = versions.filter_map(|version| self.record(version)).map(|record| record.base);
+        let updates = self.pending.values().map(|pending| pending.update);
+        job.chain(bases).chain(updates).chain(self.momentum).collect()
+    }
+}
+
+/// What decisions ask.
+impl State {
+    pub(crate) fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
+    pub(crate) fn all_leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    pub(crate) fn pending(&self) -> &BTreeMap<TaskId, Pending> {
+        &self.pending
+    }
+
+    pub(crate) fn norms(&self) -> &Norms {
+        &self.norms
+    }
+
+    pub(crate) fn evaluations(&self) -> &Evaluations {
+        &self.evaluations
+    }
+
+    pub(crate) fn finishing_at(&self) -> Option<Millis> {
+        self.finishing_at
+    }
+
+    /// True where nothing is left to evaluate of this version on this split.
+    pub(crate) fn is_evaluated(&self, version: Version, split: Split) -> bool {
+        let known = self.record(version).is_some_and(|record| record.evaluation(split).is_some());
+        known || self.block_count(split) == 0
+    }
+}

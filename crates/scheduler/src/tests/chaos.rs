@@ -1,0 +1,50 @@
+//! Seeded trouble: connections drop, tabs die, results are wrong, late or sent twice, the process
+//! crashes. Whatever happens, the log keeps its invariants, refolds to the same state, and the job
+//! ends once volunteers stay.
+
+use potluck_protocol::Recipe;
+use proptest::prelude::*;
+
+use super::fixture::recipe;
+use super::world::{Plan, World};
+
+prop_compose! {
+    fn plans()(
+        seed: u64,
+        volunteers in 1u8..9,
+        train_blocks in 1usize..40,
+        tasks in 1u64..60,
+        target in prop::option::weighted(0.2, 0.1f32..1.0),
+        chaos_millis in prop_oneof![Just(0), 1_000u64..120_000],
+        stops in prop::bool::weighted(0.1),
+    ) -> Plan {
+        let recipe = Recipe { budget_samples: tasks * 256, target_accuracy: target, ..recipe() };
+        Plan { seed, volunteers, recipe, train_blocks, chaos_millis, stops }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_job_ends_and_its_log_is_sound(plan in plans()) {
+        let world = World::new(plan.clone()).run();
+        let ended_early = plan.stops || plan.recipe.target_accuracy.is_some();
+        prop_assert!(ended_early || world.auditor.samples >= plan.recipe.budget_samples);
+    }
+}
+
+#[test]
+fn an_undisturbed_job_wastes_nothing() {
+    let plan = Plan {
+        seed: 3,
+        volunteers: 3,
+        recipe: Recipe { budget_samples: 40 * 256, ..recipe() },
+        train_blocks: 12,
+        chaos_millis: 0,
+        stops: false,
+    };
+    let world = World::new(plan).run();
+    let credited: u64 = world.auditor.tallies.values().map(|tally| tally.samples).sum();
+    assert!(world.auditor.samples * 100 >= credited * 90, "{} of {credited} merged", world.auditor.samples);
+}

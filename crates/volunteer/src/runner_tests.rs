@@ -1,0 +1,202 @@
+//! The runner and the challenge on the processor, with a program of 23 parameters.
+
+use std::{cell::Cell, time::Duration};
+
+use potluck_engine::{Choice, Engine};
+use potluck_protocol::{Backend, Task, TaskId, limits};
+use potluck_update::{decode, weights_from_bytes};
+
+use crate::{
+    compute::Compute,
+    fixture::Job,
+    pace::{Pace, Share, StopFlag},
+    runner::{Progress, RunError, TaskRunner},
+    session::Event,
+    work::{Challenge, Outcome, Run},
+};
+
+/// A clock that moves a little each time it is read, and a flag that is raised at a certain rest.
+struct Ticking {
+    now: Cell<Duration>,
+    rests: Cell<u32>,
+    stop: StopFlag,
+    stop_at_rest: u32,
+}
+
+impl Ticking {
+    fn new(stop_at_rest: u32) -> Self {
+        Self { now: Cell::default(), rests: Cell::default(), stop: StopFlag::default(), stop_at_rest }
+    }
+}
+
+impl Pace for Ticking {
+    fn now(&self) -> Duration {
+        self.now.set(self.now.get() + Duration::from_millis(1));
+        self.now.get()
+    }
+
+    async fn rest(&self, _: Duration) {
+        self.rests.set(self.rests.get() + 1);
+        if self.rests.get() == self.stop_at_rest {
+            self.stop.raise();
+        }
+    }
+
+    fn share(&self) -> Share {
+        Share::default()
+    }
+}
+
+const NEVER: u32 = u32::MAX;
+
+fn run_on(runner: &mut TaskRunner, run: &Run, stop_at_rest: u32) -> Result<Option<Outcome>, RunError> {
+    let pace = Ticking::new(stop_at_rest);
+    let mut last = Progress { step: 0, steps: 0, loss: None };
+    let outcome = pollster::block_on(runner.run(run, &pace.stop.clone(), &pace, |p| last = p));
+    if let Ok(Some(Outcome { steps, update: Some(_), train_loss, .. })) = &outcome {
+        assert_eq!((last.step, last.loss), (*steps, *train_loss), "the last progress tells the result");
+    }
+    outcome
+}
+
+fn runner() -> TaskRunner {
+    TaskRunner::new(pollster::block_on(Engine::open(Choice::Cpu)).expect("a processor"))
+}
+
+#[track_caller]
+fn run(task: impl FnOnce(Task) -> Task, stop_at_rest: u32) -> Option<Outcome> {
+    let job = Job::new();
+    run_on(&mut runner(), &job.run(task(job.task(3))), stop_at_rest).expect("runs")
+}
+
+fn without_time(outcome: Option<Outcome>) -> Option<Outcome> {
+    outcome.map(|outcome| Outcome { compute_millis: 0, ..outcome })
+}
+
+#[test]
+fn the_same_task_gives_the_same_bytes() {
+    let job = Job::new();
+    let task = job.run(job.task(3));
+    let mut runner = runner();
+    let first = without_time(run_on(&mut runner, &task, NEVER).expect("runs"));
+    // Another task between them, on the same prepared program, leaves no trace.
+    let other = without_time(run_on(&mut runner, &job.run(Task { seed: 12, ..job.task(4) }), NEVER).expect("runs"));
+    let again = without_time(run_on(&mut runner, &task, NEVER).expect("runs"));
+    let elsewhere = without_time(run(|task| task, NEVER));
+    assert_eq!(first, again);
+    assert_eq!(first, elsewhere);
+    assert_ne!(first.and_then(|o| o.update), other.and_then(|o| o.update));
+}
+
+#[test]
+fn an_update_leads_from_the_base_to_a_lower_loss() {
+    let job = Job::new();
+    let outcome = run(|task| task, NEVER).expect("an outcome");
+    assert_eq!(outcome.steps, 8);
+    let count = job.program.parameter_count();
+    let update = outcome.update.expect("an update");
+    let update = decode(Job::recipe().update, count, &update).expect("decodes");
+    let base = weights_from_bytes(&job.base, count).expect("weights");
+    let local: Vec<f32> = base.iter().zip(&update).map(|(base, update)| base - update).collect();
+    let loss = |weights: &[f32]| {
+        let mut run = job.run(job.evaluation(1));
+        run.base = std::sync::Arc::new(potluck_update::bytes_from_weights(weights));
+        let outcome = run_on(&mut runner(), &run, NEVER).expect("runs").expect("an outcome");
+        outcome.evaluation.expect("an evaluation").loss
+    };
+    let (before, after) = (loss(&base), loss(&local));
+    assert!(after < before, "loss went from {before} to {after}");
+}
+
+#[test]
+fn an_evaluation_counts_every_sample_once() {
+    let job = Job::new();
+    let evaluate = |batch| {
+        let run = job.run(Task { batch, ..job.evaluation(1) });
+        let outcome = run_on(&mut runner(), &run, NEVER).expect("runs").expect("an outcome");
+        assert_eq!((outcome.steps, outcome.update, outcome.train_loss), (0, None, None));
+        outcome.evaluation.expect("an evaluation")
+    };
+    // 32 samples: 7 does not divide them, 64 is more than there are.
+    let (even, odd, whole) = (evaluate(8), evaluate(7), evaluate(64));
+    assert_eq!([even.samples, odd.samples, whole.samples], [32; 3]);
+    assert_eq!([odd.accuracy, whole.accuracy], [even.accuracy; 2]);
+    assert!((odd.loss - even.loss).abs() < 1e-5 && (whole.loss - even.loss).abs() < 1e-5);
+}
+
+#[test]
+fn a_stop_hands_in_the_steps_that_were_done() {
+    let outcome = run(|task| task, 5).expect("an outcome");
+    assert_eq!(outcome.steps, 5);
+    // A shorter task with the same ramp takes the same steps where the rate does not fall.
+    let still = |task: Task| Task { lr_end: task.lr_start, ..task };
+    let partial = run(still, 5).expect("an outcome");
+    let short = run(|task| Task { steps: 5, ..still(task) }, NEVER).expect("an outcome");
+    assert_eq!(partial.update, short.update);
+}
+
+#[test]
+fn a_stop_too_early_hands_in_nothing() {
+    assert_eq!(run(|task| task, limits::TASK_STEPS_MIN - 1), None);
+    let job = Job::new();
+    let outcome = run_on(&mut runner(), &job.run(job.evaluation(1)), 2).expect("runs");
+    assert_eq!(outcome, None);
+}
+
+#[test]
+fn diverging_is_an_error() {
+    let job = Job::new();
+    let recipe = potluck_protocol::Recipe { lr: 1e38, ..Job::recipe() };
+    let task = Task { lr_start: 3e38, lr_end: 3e38, recipe, ..job.task(1) };
+    let error = run_on(&mut runner(), &job.run(task), NEVER).expect_err("diverges");
+    assert!(matches!(error, RunError::NotFinite { .. }), "{error}");
+}
+
+#[test]
+fn foreign_data_is_an_error() {
+    let job = Job::new();
+    let mut run = job.run(job.task(1));
+    run.blocks[1] = std::sync::Arc::new(vec![0; 100]);
+    let error = run_on(&mut runner(), &run, NEVER).expect_err("not a block");
+    assert!(matches!(error, RunError::Block { index: 1, .. }), "{error}");
+    run.base = std::sync::Arc::new(vec![0; 91]);
+    let error = run_on(&mut runner(), &run, NEVER).expect_err("not the weights");
+    assert!(matches!(error, RunError::Base(_)), "{error}");
+}
+
+fn challenge() -> Challenge {
+    let job = Job::new();
+    let run = job.run(job.task(1));
+    Challenge { program: run.program, recipe: Job::recipe(), base: run.base, block: run.blocks[0].clone() }
+}
+
+#[test]
+fn a_forced_processor_is_measured_and_says_so() {
+    let mut compute = Compute::new(Choice::Cpu, "test");
+    let pace = Ticking::new(NEVER);
+    let event = pollster::block_on(compute.challenge(&challenge(), &StopFlag::default(), &pace));
+    let Event::Measured { device, fallback } = event else { panic!("{event:?}") };
+    assert_eq!((device.backend, device.forced, fallback), (Backend::Cpu, true, None));
+    assert!(matches!(device.challenge[..], [(Backend::Cpu, speed)] if speed > 0.0));
+}
+
+#[test]
+fn a_challenge_can_be_stopped() {
+    let mut compute = Compute::new(Choice::Cpu, "test");
+    let pace = Ticking::new(1);
+    let event = pollster::block_on(compute.challenge(&challenge(), &pace.stop.clone(), &pace));
+    assert_eq!(event, Event::MeasureStopped);
+}
+
+#[test]
+fn compute_answers_a_run_with_its_outcome() {
+    let job = Job::new();
+    let mut compute = Compute::new(Choice::Cpu, "embedded");
+    let mut told = Vec::new();
+    let pace = Ticking::new(NEVER);
+    let run = job.run(job.task(6));
+    let event = pollster::block_on(compute.run(&run, &StopFlag::default(), &pace, |event| told.push(event)));
+    assert!(matches!(event, Event::TaskDone { outcome } if outcome.task == TaskId(6)));
+    assert_eq!(told.len(), 8);
+    assert_eq!(compute.device().map(|device| device.backend), Some(Backend::Cpu));
+}

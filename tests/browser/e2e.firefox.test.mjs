@@ -1,0 +1,3 @@
+import { e2eSuite } from "./e2e.mjs";
+
+e2eSuite("firefox");

@@ -1,0 +1,3 @@
+import { kernelSuite } from "./kernels.mjs";
+
+kernelSuite("chromium");

@@ -1,0 +1,89 @@
+// Every kernel against its reference, in a real browser: the cases are made, run and judged by
+// tests/web, compiled to wasm; here they only become one test each. No adapter is a failure.
+
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import path from "node:path";
+import { test } from "node:test";
+import { launch } from "./browsers.mjs";
+import { at } from "./project.mjs";
+
+/** Some hundreds of small cases on a software adapter, each with its own pipelines. */
+const RUN_MILLIS = 420_000;
+
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
+
+const PAGE = `<!doctype html><meta charset="utf-8"><title>Kernels</title><link rel="icon" href="data:,">
+<script type="module">
+  import init, { run_cases } from "./potluck_tests_web.js";
+  window.runCases = async (backend) => { await init(); return run_cases(backend); };
+</script>`;
+
+/** @typedef {{ case: string, backend: string, error: number, tolerance: number, pass: boolean, failure?: string }} Row */
+
+async function serve() {
+  const folder = at("target/web-tests");
+  const server = createServer(async (request, response) => {
+    const name = path.basename(new URL(request.url ?? "/", "http://localhost").pathname);
+    try {
+      const body = name === "" ? PAGE : await readFile(path.join(folder, name));
+      response.setHeader("content-type", TYPES[path.extname(name)] ?? "text/html");
+      response.end(body);
+    } catch {
+      response.writeHead(404).end();
+    }
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return server;
+}
+
+/** @param {import("puppeteer-core").Page} page @param {string} backend @returns {Promise<Row[]>} */
+async function rowsOf(page, backend) {
+  await page.waitForFunction(() => "runCases" in window);
+  // The rows are collected in the page: a driver's single call may not last as long as the run.
+  await page.evaluate((one) => {
+    /** @type {any} */
+    const hold = {};
+    /** @type {any} */ (window).hold = hold;
+    /** @type {any} */ (window).runCases(one).then(
+      (rows) => (hold.rows = rows),
+      (error) => (hold.error = String(error?.stack ?? error)),
+    );
+  }, backend);
+  const done = () => Object.keys(/** @type {any} */ (window).hold).length > 0;
+  await page.waitForFunction(done, { timeout: RUN_MILLIS, polling: 250 });
+  const { rows, error } = await page.evaluate(() => /** @type {any} */ (window).hold);
+  assert.equal(error, undefined, error);
+  return rows;
+}
+
+/** @param {import("./browsers.mjs").BrowserName} name */
+export function kernelSuite(name) {
+  const called = name === "chromium" ? "Chromium" : "Firefox";
+  for (const backend of ["webgpu", "cpu"]) {
+    test(`${called}: kernels on ${backend}`, { timeout: RUN_MILLIS + 60_000 }, async (t) => {
+      const server = await serve();
+      const browser = await launch(name);
+      try {
+        const page = await browser.newPage();
+        page.on("console", (message) => message.type() === "error" && console.log(message.text()));
+        const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+        await page.goto(`http://kernels.localhost:${port}/`, { waitUntil: "domcontentloaded" });
+        const rows = await rowsOf(page, backend);
+        assert.ok(rows.length > 0, "there are cases");
+        for (const row of rows) {
+          await t.test(`${called}: ${row.case} on ${row.backend}`, () => {
+            assert.ok(row.pass, row.failure ?? `error ${row.error} is over the tolerance of ${row.tolerance}`);
+          });
+        }
+      } finally {
+        await browser.close();
+        server.closeAllConnections();
+        server.close();
+      }
+    });
+  }
+}
