@@ -14,7 +14,8 @@ struct Step {
     lr: f32,
     correction1: f32,
     correction2: f32,
-    unused: f32,
+    dropping: u32,
+    seed: u32,
 }
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
@@ -23,7 +24,7 @@ struct Step {
 @group(0) @binding(3) var<storage, read_write> parameters: array<f32>;
 @group(0) @binding(4) var<storage, read_write> first: array<f32>;
 @group(0) @binding(5) var<storage, read_write> second: array<f32>;
-@group(0) @binding(6) var<uniform> step: Step;
+@group(0) @binding(6) var<uniform> step_values: Step;
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -35,7 +36,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         second[i] = v;
         let p = parameters[i];
         let decay = select(0.0, sizes.weight_decay, i < sizes.decay_len);
-        let move_by = m * step.correction1 / (sqrt(v * step.correction2) + sizes.eps) + decay * p;
-        parameters[i] = p - step.lr * move_by;
+        let move_by = m * step_values.correction1 / (sqrt(v * step_values.correction2) + sizes.eps) + decay * p;
+        parameters[i] = p - step_values.lr * move_by;
     }
 }

@@ -1,4 +1,4 @@
-// out = epilogue(a . b), out is (m, n), row-major.
+// out = then(a . b + bias), out is (m, n), row-major.
 //
 // Tier A: no workgroup memory. Each invocation holds a 4 x 4 block of `out` in registers, a
 // workgroup of 8 x 8 covers 32 x 32. The three forms differ only in strides:
@@ -15,38 +15,79 @@ struct Sizes {
     a_column: u32,
     b_row: u32,
     b_column: u32,
-    unused: u32,
 }
 
-const EPILOGUE_NONE = 0u;
-const EPILOGUE_BIAS = 1u;
-const EPILOGUE_BIAS_RELU = 2u;
-const EPILOGUE_MASK = 3u;
-
-override EPILOGUE: u32 = EPILOGUE_NONE;
+override BIAS: u32 = 0u;
+// What happens before the store: 0 nothing, 1 a function, 2 times the slope of a function, 3 plus
+// the extra operand.
+override THEN: u32 = 0u;
+override FUNCTION: u32 = 0u;
+// Also stores the argument of the function.
+override KEEP: u32 = 0u;
+// Also stores the sums of the rows of `a`.
+override ROW_SUMS: u32 = 0u;
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
-// bias (n) or mask (m, n); bound to `a` again where the epilogue reads neither.
-@group(0) @binding(3) var<storage, read> extra: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read> extra: array<f32>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(6) var<storage, read_write> second: array<f32>;
 
-fn finish(sum: f32, row: u32, column: u32) -> f32 {
-    switch EPILOGUE {
-        case EPILOGUE_BIAS: {
-            return sum + extra[column];
-        }
-        case EPILOGUE_BIAS_RELU: {
-            return max(sum + extra[column], 0.0);
-        }
-        case EPILOGUE_MASK: {
-            return select(0.0, sum, extra[row * sizes.n + column] > 0.0);
-        }
-        default: {
-            return sum;
-        }
+// The functions by their number: 0 relu, 1 gelu, 2 silu, 3 tanh, 4 sigmoid, 5 exp, 6 log, 7 sqrt.
+// The argument of tanh is clamped: beyond 15 it is 1 in f32, and some drivers overflow there.
+fn apply(x: f32) -> f32 {
+    switch FUNCTION {
+        case 0u: { return max(x, 0.0); }
+        case 1u: { return 0.5 * x * (1.0 + tanh(clamp(0.7978846 * (x + 0.044715 * x * x * x), -15.0, 15.0))); }
+        case 2u: { return x / (1.0 + exp(-x)); }
+        case 3u: { return tanh(clamp(x, -15.0, 15.0)); }
+        case 4u: { return 1.0 / (1.0 + exp(-x)); }
+        case 5u: { return exp(x); }
+        case 6u: { return log(x); }
+        default: { return sqrt(x); }
     }
+}
+
+// The derivative by the function's number, from its result (relu, tanh, sigmoid, exp, sqrt) or its
+// argument (gelu, silu, log).
+fn slope(saved: f32) -> f32 {
+    switch FUNCTION {
+        case 0u: { return select(0.0, 1.0, saved > 0.0); }
+        case 1u: {
+            let x = saved;
+            let t = tanh(clamp(0.7978846 * (x + 0.044715 * x * x * x), -15.0, 15.0));
+            return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * 0.7978846 * (1.0 + 3.0 * 0.044715 * x * x);
+        }
+        case 2u: {
+            let s = 1.0 / (1.0 + exp(-saved));
+            return s * (1.0 + saved * (1.0 - s));
+        }
+        case 3u: { return 1.0 - saved * saved; }
+        case 4u: { return saved * (1.0 - saved); }
+        case 5u: { return saved; }
+        case 6u: { return 1.0 / saved; }
+        default: { return 0.5 / saved; }
+    }
+}
+
+fn store(sum: f32, row: u32, column: u32) {
+    let at = row * sizes.n + column;
+    var value = sum;
+    if BIAS != 0u {
+        value += bias[column];
+    }
+    if KEEP != 0u {
+        second[at] = value;
+    }
+    switch THEN {
+        case 1u: { value = apply(value); }
+        case 2u: { value *= slope(extra[at]); }
+        case 3u: { value += extra[at]; }
+        default: {}
+    }
+    out[at] = value;
 }
 
 @compute @workgroup_size(8, 8)
@@ -61,22 +102,32 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     var at_a = rows * sizes.a_row;
     var at_b = columns * sizes.b_column;
 
-    var sums = array<vec4<f32>, 4>();
+    var sums0 = vec4<f32>();
+    var sums1 = vec4<f32>();
+    var sums2 = vec4<f32>();
+    var sums3 = vec4<f32>();
+    var row_sums = vec4<f32>();
     for (var p = 0u; p < sizes.k; p++) {
+        let left = vec4(a[at_a.x], a[at_a.y], a[at_a.z], a[at_a.w]);
         let right = vec4(b[at_b.x], b[at_b.y], b[at_b.z], b[at_b.w]);
-        sums[0] = fma(vec4(a[at_a.x]), right, sums[0]);
-        sums[1] = fma(vec4(a[at_a.y]), right, sums[1]);
-        sums[2] = fma(vec4(a[at_a.z]), right, sums[2]);
-        sums[3] = fma(vec4(a[at_a.w]), right, sums[3]);
+        sums0 = fma(vec4(left.x), right, sums0);
+        sums1 = fma(vec4(left.y), right, sums1);
+        sums2 = fma(vec4(left.z), right, sums2);
+        sums3 = fma(vec4(left.w), right, sums3);
+        if ROW_SUMS != 0u {
+            row_sums += left;
+        }
         at_a += vec4(sizes.a_column);
         at_b += vec4(sizes.b_row);
     }
 
-    for (var i = 0u; i < 4u; i++) {
-        for (var j = 0u; j < 4u; j++) {
-            if row + i < sizes.m && column + j < sizes.n {
-                out[(row + i) * sizes.n + column + j] = finish(sums[i][j], row + i, column + j);
-            }
+    let sums = array(sums0, sums1, sums2, sums3);
+    for (var i = 0u; i < 4u && row + i < sizes.m; i++) {
+        for (var j = 0u; j < 4u && column + j < sizes.n; j++) {
+            store(sums[i][j], row + i, column + j);
+        }
+        if ROW_SUMS != 0u && column == 0u {
+            second[row + i] = row_sums[i];
         }
     }
 }

@@ -17,9 +17,21 @@ def linear(value, node):
     return product + value(node["bias"]) if "bias" in node else product
 
 
+FUNCTIONS = {
+    "relu": lambda x: numpy.maximum(x, 0),
+}
+
+
+def unary(value, node):
+    """A function of each value, by its name."""
+    if node["f"] not in FUNCTIONS:
+        raise UnknownOperation(node["f"])
+    return FUNCTIONS[node["f"]](value(node["x"]))
+
+
 OPERATIONS = {
     "linear": linear,
-    "relu": lambda value, node: numpy.maximum(value(node["x"]), 0),
+    "unary": unary,
 }
 
 

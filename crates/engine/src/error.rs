@@ -52,14 +52,16 @@ pub enum EngineError {
         /// Given.
         got: usize,
     },
-    /// A label is not below the number of classes.
-    #[error("label {label} at row {row}, expected below {classes}")]
-    Label {
+    /// A label or token is not below the number of classes or words.
+    #[error("value {value} at row {row} of column {column}, expected below {bound}")]
+    OutOfBounds {
+        /// Index of the column.
+        column: usize,
         /// The row.
         row: usize,
-        /// The label.
-        label: u32,
-        /// Classes of the program.
-        classes: u32,
+        /// The value.
+        value: u32,
+        /// Classes or words of the program.
+        bound: u32,
     },
 }

@@ -11,11 +11,12 @@ mod error;
 mod gpu;
 mod kernel;
 mod plan;
+mod step;
 #[cfg(test)]
 mod tests;
 mod trainer;
 
 pub use error::EngineError;
-pub use kernel::{Epilogue, Form, Kernel};
+pub use kernel::{AttentionSizes, ConvSizes, Copy, Form, Kernel, Reduce, Then};
 pub use plan::{Dispatch, Place, Plan, memory_bytes};
 pub use trainer::{BatchEvaluation, Choice, Engine, Trainer};

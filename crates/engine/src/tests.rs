@@ -44,7 +44,7 @@ fn trainer(batch: u32) -> Trainer {
 #[track_caller]
 fn check_plan(program: &Program, expected: Expect) {
     let plan = Plan::new(program, &recipe(4)).expect("it fits");
-    let line = |d: &crate::Dispatch| format!("{:?} <- {:?}: {:?}\n", d.write, d.reads, d.kernel);
+    let line = |d: &crate::Dispatch| format!("{:?} <- {:?}: {:?}\n", d.writes, d.reads, d.kernel);
     expected.assert_eq(&plan.dispatches.iter().map(line).collect::<String>());
 }
 
@@ -53,19 +53,16 @@ fn bias_relu_and_its_gradient_are_fused() {
     check_plan(
         &preset::mlp(6, &[9], 3).expect("a good program"),
         expect![[r#"
-        Slot(2) <- [Slot(0), Parameter { offset: 0, len: 54 }, Parameter { offset: 128, len: 9 }]: MatMul { form: Nt, m: 4, n: 9, k: 6, epilogue: BiasRelu }
-        Slot(3) <- [Slot(2), Parameter { offset: 64, len: 27 }, Parameter { offset: 192, len: 3 }]: MatMul { form: Nt, m: 4, n: 3, k: 9, epilogue: Bias }
-        Slot(4) <- [Slot(3), Slot(1)]: CrossEntropyStats { rows: 4, classes: 3 }
-        Slot(5) <- [Slot(3), Slot(1)]: CrossEntropyGrad { rows: 4, classes: 3 }
-        Gradient { offset: 64, len: 27 } <- [Slot(5), Slot(2)]: MatMul { form: Tn, m: 3, n: 9, k: 4, epilogue: None }
-        Gradient { offset: 192, len: 3 } <- [Slot(5)]: ColumnSum { rows: 4, columns: 3 }
-        Slot(6) <- [Slot(5), Parameter { offset: 64, len: 27 }, Slot(2)]: MatMul { form: Nn, m: 4, n: 9, k: 3, epilogue: Mask }
-        Gradient { offset: 0, len: 54 } <- [Slot(6), Slot(0)]: MatMul { form: Tn, m: 9, n: 6, k: 4, epilogue: None }
-        Gradient { offset: 128, len: 9 } <- [Slot(6)]: ColumnSum { rows: 4, columns: 9 }
-        Slot(7) <- [Gradient { offset: 0, len: 256 }]: NormPartials { len: 256 }
-        Slot(3) <- [Slot(7)]: ClipScale { clip_bits: 1065353216 }
-        Parameter { offset: 0, len: 256 } <- [Gradient { offset: 0, len: 256 }, Slot(3)]: AdamW { len: 256, decay_len: 128, constants: [1063675494, 1064514355, 841731191, 1036831949] }
-    "#]],
+            [Slot(2)] <- [Slot(0), Parameter { offset: 0, len: 54 }, Parameter { offset: 128, len: 9 }]: MatMul { form: Nt, m: 4, n: 9, k: 6, bias: true, then: Unary { f: Relu, keep: false }, row_sums: false }
+            [Slot(3)] <- [Slot(2), Parameter { offset: 64, len: 27 }, Parameter { offset: 192, len: 3 }]: MatMul { form: Nt, m: 4, n: 3, k: 9, bias: true, then: Store, row_sums: false }
+            [Slot(4), Slot(5)] <- [Slot(3), Slot(1)]: CrossEntropy { rows: 4, classes: 3 }
+            [Gradient { offset: 64, len: 27 }, Gradient { offset: 192, len: 3 }] <- [Slot(5), Slot(2)]: MatMul { form: Tn, m: 3, n: 9, k: 4, bias: false, then: Store, row_sums: true }
+            [Slot(6)] <- [Slot(5), Parameter { offset: 64, len: 27 }, Slot(2)]: MatMul { form: Nn, m: 4, n: 9, k: 3, bias: false, then: UnaryGrad { f: Relu }, row_sums: false }
+            [Gradient { offset: 0, len: 54 }, Gradient { offset: 128, len: 9 }] <- [Slot(6), Slot(0)]: MatMul { form: Tn, m: 9, n: 6, k: 4, bias: false, then: Store, row_sums: true }
+            [Slot(7)] <- [Gradient { offset: 0, len: 256 }]: NormPartials { len: 256 }
+            [Slot(8)] <- [Slot(7)]: ClipScale { clip_bits: 1065353216 }
+            [Parameter { offset: 0, len: 256 }] <- [Gradient { offset: 0, len: 256 }, Slot(8)]: AdamW { len: 256, decay_len: 128, constants: [1063675494, 1064514355, 841731191, 1036831949] }
+        "#]],
     );
 }
 
@@ -73,7 +70,7 @@ fn bias_relu_and_its_gradient_are_fused() {
 fn no_dispatch_writes_what_it_reads() {
     let plan = Plan::new(&program(), &recipe(4)).expect("it fits");
     for dispatch in &plan.dispatches {
-        assert!(!dispatch.reads.contains(&dispatch.write), "{dispatch:?}");
+        assert!(dispatch.writes.iter().all(|write| !dispatch.reads.contains(write)), "{dispatch:?}");
     }
 }
 
@@ -81,7 +78,7 @@ fn no_dispatch_writes_what_it_reads() {
 fn slots_are_shared() {
     let deep = preset::mlp(64, &[64; 12], 10).expect("a good program");
     let plan = Plan::new(&deep, &recipe(8)).expect("it fits");
-    let intermediates = plan.dispatches.iter().filter(|d| matches!(d.write, Place::Slot(_))).count();
+    let intermediates = plan.dispatches.iter().filter(|d| matches!(d.writes[0], Place::Slot(_))).count();
     assert!(plan.slots.len() < intermediates, "{} slots for {intermediates} tensors", plan.slots.len());
 }
 
@@ -157,7 +154,7 @@ fn a_wrong_batch_is_refused() {
     check_refusal(&[], expect!["column 0 of the batch has 0 values, expected 12"]);
     let x = Column::F32(vec![0.0; 12]);
     check_refusal(&[x.clone(), Column::U32(vec![0])], expect!["column 1 of the batch has 1 values, expected 2"]);
-    check_refusal(&[x, Column::U32(vec![0, 3])], expect!["label 3 at row 1, expected below 3"]);
+    check_refusal(&[x, Column::U32(vec![0, 3])], expect!["value 3 at row 1 of column 1, expected below 3"]);
 }
 
 #[test]

@@ -7,8 +7,9 @@ use potluck_protocol::{Backend, Optimizer, Recipe};
 
 use crate::{
     EngineError, Place, Plan,
-    cpu::{CpuExecutor, StepValues},
+    cpu::CpuExecutor,
     gpu::{GpuDevice, GpuExecutor},
+    step::StepValues,
 };
 
 /// Which device to open.
@@ -35,6 +36,7 @@ pub struct Trainer {
     executor: Executor,
     parameter_count: usize,
     steps_done: u32,
+    seed: u64,
 }
 
 enum Executor {
@@ -93,7 +95,7 @@ impl Engine {
         let executor = Executor::new(self, Arc::clone(&plan)).await?;
         let Optimizer::Adamw { beta1, beta2, .. } = recipe.optimizer;
         let parameter_count = program.parameter_count();
-        let mut trainer = Trainer { plan, betas: [beta1, beta2], executor, parameter_count, steps_done: 0 };
+        let mut trainer = Trainer { plan, betas: [beta1, beta2], executor, parameter_count, steps_done: 0, seed: 0 };
         trainer.restart(init).await?;
         Ok(trainer)
     }
@@ -103,6 +105,11 @@ impl Trainer {
     /// The plan that runs here.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Seed of dropout; a task sets its own.
+    pub fn seed(&mut self, seed: u64) {
+        self.seed = seed;
     }
 
     /// Starts afresh from these parameters: no optimizer state, step 0.
@@ -136,7 +143,7 @@ impl Trainer {
     pub async fn step(&mut self, batch: &[Column], lr: f32) -> Result<(), EngineError> {
         self.load(batch, self.plan.batch)?;
         self.steps_done += 1;
-        let step = step_values(lr, self.betas, self.steps_done);
+        let step = StepValues::training(lr, self.betas, self.steps_done, self.seed);
         self.executor.run(0..self.plan.dispatches.len(), step).await
     }
 
@@ -154,20 +161,25 @@ impl Trainer {
         Ok(self.plan.parameters.iter().flat_map(|&(offset, len)| &arena[offset..][..len]).copied().collect())
     }
 
+    /// The gradients of the last step before clipping, in the program's order. Waits for the device.
+    pub async fn gradients(&self) -> Result<Vec<f32>, EngineError> {
+        let arena = self.executor.read(Place::Gradient { offset: 0, len: self.plan.arena_len }).await?;
+        Ok(self.plan.parameters.iter().flat_map(|&(offset, len)| &arena[offset..][..len]).copied().collect())
+    }
+
     /// Loss and correctness over a batch of at most the recipe's size; parameters stay.
     ///
     /// # Errors
     /// As [`Trainer::step`].
     pub async fn evaluate(&mut self, batch: &[Column]) -> Result<BatchEvaluation, EngineError> {
-        let rows_per_sample = self.plan.stats_rows / self.plan.batch;
-        let labels = batch.get(self.plan.labels).map_or(0, Column::len) as u32;
-        let samples = labels / rows_per_sample.max(1);
+        let per_sample = self.plan.inputs.first().map_or(1, |&(_, full)| full / self.plan.batch as usize);
+        let samples = (batch.first().map_or(0, Column::len) / per_sample) as u32;
         self.load(batch, samples.clamp(1, self.plan.batch))?;
-        let still = StepValues { lr: 0.0, correction1: 1.0, correction2: 1.0 };
-        self.executor.run(0..self.plan.forward_count, still).await?;
+        let rows = self.plan.stats_rows / self.plan.batch * samples;
+        self.executor.run(0..self.plan.forward_count, StepValues::evaluation()).await?;
         let stats = self.executor.read(Place::Slot(self.plan.stats)).await?;
-        let mut sum = BatchEvaluation { rows: labels.into(), samples: samples.into(), ..Default::default() };
-        for row in stats.chunks_exact(2).take(labels as usize) {
+        let mut sum = BatchEvaluation { rows: rows.into(), samples: samples.into(), ..Default::default() };
+        for row in stats.chunks_exact(2).take(rows as usize) {
             sum.loss_sum += f64::from(row[0]);
             sum.correct += u64::from(row[1] > 0.5);
         }
@@ -183,11 +195,12 @@ impl Trainer {
                 return Err(EngineError::BatchShape { column, expected, got });
             }
         }
-        let classes = self.plan.classes;
-        if let Some(Column::U32(labels)) = batch.get(self.plan.labels)
-            && let Some(row) = labels.iter().position(|&label| label >= classes)
-        {
-            return Err(EngineError::Label { row, label: labels[row], classes });
+        for (column, (values, bound)) in batch.iter().zip(&self.plan.bounds).enumerate() {
+            if let (Column::U32(values), &Some(bound)) = (values, bound)
+                && let Some(row) = values.iter().position(|&value| value >= bound)
+            {
+                return Err(EngineError::OutOfBounds { column, row, value: values[row], bound });
+            }
         }
         for (column, &(slot, _)) in batch.iter().zip(&self.plan.inputs) {
             self.executor.write_slot(slot, column.as_bytes());
@@ -239,12 +252,6 @@ impl Executor {
     }
 }
 
-/// `1 / (1 - beta^t)` for both moments, as the optimizer kernel wants them.
-fn step_values(lr: f32, betas: [f32; 2], t: u32) -> StepValues {
-    let [correction1, correction2] = betas.map(|beta| (1.0 / (1.0 - f64::from(beta).powi(t as i32))) as f32);
-    StepValues { lr, correction1, correction2 }
-}
-
 /// A bare plan on a device, for the kernel cases.
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) struct Bench {
@@ -263,12 +270,17 @@ impl Bench {
         self.executor.restart(arena).await
     }
 
+    /// The seed of dropout in step `t`.
+    pub(crate) fn dropout_seed(t: u32) -> u32 {
+        StepValues::training(1e-2, [0.9, 0.95], t, 7).dropout.unwrap_or_default()
+    }
+
     pub(crate) fn write_slot(&mut self, slot: usize, bytes: &[u8]) {
         self.executor.write_slot(slot, bytes);
     }
 
     pub(crate) async fn run(&mut self, t: u32) -> Result<(), EngineError> {
-        self.executor.run(0..self.plan.dispatches.len(), step_values(1e-2, [0.9, 0.95], t)).await
+        self.executor.run(0..self.plan.dispatches.len(), StepValues::training(1e-2, [0.9, 0.95], t, 7)).await
     }
 
     pub(crate) async fn read(&self, place: Place) -> Result<Vec<f32>, EngineError> {

@@ -31,9 +31,9 @@ mod shape;
 
 pub use block::{Block, BlockError, Column};
 pub use builder::Graph;
-pub use differentiate::{TrainingGraph, differentiate};
+pub use differentiate::{TrainingGraph, differentiate, loss_rows};
 pub use error::ProgramError;
-pub use op::{NodeId, Op};
+pub use op::{BinaryFn, Derivative, Heads, NodeId, Op, PoolFn, ReduceFn, UnaryFn, Window};
 pub use program::{Init, InputSpec, Loss, ParameterSpec, Program};
 pub use random::batches;
 pub use shape::{DType, Dim, Shape};

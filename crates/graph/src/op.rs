@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Loss;
+
 /// Index of a node; a node only refers to earlier ones, so a graph cannot hold a cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -22,13 +24,106 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// One operation; its output is one tensor.
+/// A function of one value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnaryFn {
+    /// `max(x, 0)`.
+    Relu,
+    /// The tanh form of GELU (Hendrycks and Gimpel, arXiv 1606.08415), as GPT-2 uses it.
+    Gelu,
+    /// `x sigmoid(x)`.
+    Silu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `e^x`.
+    Exp,
+    /// Natural logarithm.
+    Log,
+    /// Square root.
+    Sqrt,
+}
+
+/// A function of two values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BinaryFn {
+    /// `a + b`.
+    Add,
+    /// `a - b`.
+    Sub,
+    /// `a b`.
+    Mul,
+    /// `a / b`.
+    Div,
+    /// `a^b`, `a > 0`.
+    Pow,
+}
+
+/// How an axis is reduced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReduceFn {
+    /// Sum.
+    Sum,
+    /// Sum over count.
+    Mean,
+}
+
+/// Which pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolFn {
+    /// The largest value; the gradient goes to the first of equals.
+    Max,
+    /// The mean; padding counts as zero and is counted.
+    Average,
+}
+
+/// Window of a convolution or a pooling, the same in both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// Rows and columns of the window.
+    pub size: u32,
+    /// Distance from one window to the next.
+    pub stride: u32,
+    /// Zeros (for max-pooling: nothing) around the image.
+    pub padding: u32,
+}
+
+impl Window {
+    /// Windows along a side of `side` values; `None` where not even one fits.
+    pub fn count(self, side: u32) -> Option<u32> {
+        let Self { size, stride, padding } = self;
+        let padded = u64::from(side) + 2 * u64::from(padding);
+        let room = padded.checked_sub(u64::from(size))?;
+        u32::try_from(room.checked_div(u64::from(stride))? + 1).ok()
+    }
+}
+
+/// How attention splits its last dimension into heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heads {
+    /// Query heads.
+    pub count: u32,
+    /// Key and value heads; a divisor of `count` (grouped queries, arXiv 2305.13245).
+    pub kv_count: u32,
+    /// A position sees itself and earlier ones only.
+    pub causal: bool,
+}
+
+/// One operation; its output is one tensor. Shapes are written without the batch, which comes
+/// first wherever an operand has it.
 ///
 /// The variants that only differentiation makes are not part of the serialised format: a program
 /// that names one does not parse.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 // Exhaustive on purpose: what forgets a variant must not compile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Op {
     /// A column of the batch: `[batch, shape..]`.
     Input {
@@ -51,41 +146,233 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bias: Option<NodeId>,
     },
-    /// `max(x, 0)`, any shape.
-    Relu {
+    /// Convolution (cross-correlation, as everywhere): `x` is `[c, h, w]`, `weight` is
+    /// `[n, c / groups, size, size]`, `bias` is `[n]`; the output is `[n, h', w']`.
+    Conv2d {
+        /// The images.
+        x: NodeId,
+        /// The filters.
+        weight: NodeId,
+        /// Added to every pixel of a channel.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bias: Option<NodeId>,
+        /// Size, stride and padding.
+        window: Window,
+        /// Channels are split into so many independent groups.
+        groups: u32,
+    },
+    /// Pooling of `[c, h, w]` to `[c, h', w']`.
+    Pool2d {
+        /// The images.
+        x: NodeId,
+        /// How.
+        f: PoolFn,
+        /// Size, stride and padding.
+        window: Window,
+    },
+    /// Rows of `weight` `[vocabulary, c]` by `tokens` `[..]`, u32 below the vocabulary: `[.., c]`.
+    Embedding {
+        /// Which rows.
+        tokens: NodeId,
+        /// The table.
+        weight: NodeId,
+    },
+    /// `(x - mean) / sqrt(variance + eps) weight + bias` over the last dimension (arXiv 1607.06450).
+    LayerNorm {
+        /// The rows.
+        x: NodeId,
+        /// `[c]`.
+        weight: NodeId,
+        /// `[c]`.
+        bias: NodeId,
+        /// Added to the variance.
+        eps: f32,
+    },
+    /// `x / sqrt(mean(x^2) + eps) weight` over the last dimension (arXiv 1910.07467).
+    RmsNorm {
+        /// The rows.
+        x: NodeId,
+        /// `[c]`.
+        weight: NodeId,
+        /// Added to the mean square.
+        eps: f32,
+    },
+    /// Rotary positions (arXiv 2104.09864) on the first `heads` heads of `[t, .. d]`, the others
+    /// pass; halves are rotated as in Llama: position `p`, pair `i` of `d / 2` turns by
+    /// `p base^(-2 i / d)`.
+    Rope {
+        /// Queries, keys and values, packed.
+        x: NodeId,
+        /// Heads to turn: those of queries and keys.
+        heads: u32,
+        /// Width `d` of a head.
+        width: u32,
+        /// 10,000 in the paper.
+        base: f32,
+    },
+    /// `softmax(q k^T / sqrt(d)) v` a head: `qkv` is `[t, (count + 2 kv_count) d]`, all queries,
+    /// then all keys, then all values; the output is `[t, count d]`.
+    Attention {
+        /// Queries, keys and values, packed.
+        qkv: NodeId,
+        /// How the last dimension is split, and who sees whom.
+        heads: Heads,
+    },
+    /// A function of each value.
+    Unary {
+        /// Which.
+        f: UnaryFn,
         /// The argument.
         x: NodeId,
     },
+    /// A function of pairs; `b` has the shape of `a`, or of its last dimensions.
+    Binary {
+        /// Which.
+        f: BinaryFn,
+        /// Left.
+        a: NodeId,
+        /// Right.
+        b: NodeId,
+    },
+    /// `scale x + shift`.
+    Affine {
+        /// The argument.
+        x: NodeId,
+        /// Factor.
+        scale: f32,
+        /// Term.
+        shift: f32,
+    },
+    /// `min(max(x, min), max)`.
+    Clamp {
+        /// The argument.
+        x: NodeId,
+        /// Lower end.
+        min: f32,
+        /// Upper end.
+        max: f32,
+    },
+    /// `condition > 0 ? a : b`, all of one shape; no gradient reaches the condition.
+    Where {
+        /// What decides.
+        condition: NodeId,
+        /// Where above 0.
+        a: NodeId,
+        /// Elsewhere.
+        b: NodeId,
+    },
+    /// Reduction of one dimension, which goes away; dimensions count without the batch.
+    Reduce {
+        /// The argument.
+        x: NodeId,
+        /// How.
+        f: ReduceFn,
+        /// Which dimension.
+        axis: u32,
+    },
+    /// The same values in another shape; the batch stays.
+    Reshape {
+        /// The argument.
+        x: NodeId,
+        /// The shape without the batch.
+        shape: Vec<u32>,
+    },
+    /// Dimensions in another order: dimension `i` of the output is `axes[i]` of `x`.
+    Transpose {
+        /// The argument.
+        x: NodeId,
+        /// A permutation, without the batch.
+        axes: Vec<u32>,
+    },
+    /// `start..end` of one dimension.
+    Slice {
+        /// The argument.
+        x: NodeId,
+        /// Which dimension.
+        axis: u32,
+        /// First index.
+        start: u32,
+        /// One past the last.
+        end: u32,
+    },
+    /// `a` then `b` along one dimension.
+    Concat {
+        /// First.
+        a: NodeId,
+        /// Second.
+        b: NodeId,
+        /// Which dimension.
+        axis: u32,
+    },
+    /// A tensor without a batch, repeated for every sample.
+    Repeat {
+        /// Shape `[..]`, no batch.
+        x: NodeId,
+    },
+    /// Zero with probability `p`, else `x / (1 - p)`, by a counter-based generator: value `i` of
+    /// step `t` is decided by (task seed, t, stream, i) alone. The identity in evaluation.
+    Dropout {
+        /// The argument.
+        x: NodeId,
+        /// Share that is dropped, in [0, 1).
+        p: f32,
+        /// Different for every dropout of a program.
+        stream: u32,
+    },
 
-    /// Per row of `logits` `[.., c]` with `labels` `[..]` (u32 below `c`): the loss
-    /// `-log softmax(logits)[label]` and 1 where the largest logit (the first of equals) is the
-    /// label's, else 0: `[.., 2]`.
+    /// A derivative; see [`Derivative`].
     #[serde(skip)]
-    CrossEntropyStats {
-        /// Unnormalised log-probabilities.
-        logits: NodeId,
-        /// The right classes.
-        labels: NodeId,
+    Derivative(Derivative),
+}
+
+/// What only differentiation makes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Derivative {
+    /// The second output of a node that has one: the log-sum-exp `[t, count]` of `Attention`.
+    Second {
+        /// Which node.
+        of: NodeId,
     },
-    /// Gradient of the mean cross-entropy over all rows with respect to `logits`:
-    /// `(softmax(logits) - one_hot(labels)) / rows`.
-    #[serde(skip)]
-    CrossEntropyGrad {
-        /// Unnormalised log-probabilities.
-        logits: NodeId,
-        /// The right classes.
-        labels: NodeId,
+    /// Per row the loss and 1 where the prediction is right, else 0: `[.., 2]`.
+    LossStats {
+        /// Which loss, with its operands.
+        loss: Loss,
     },
-    /// `dy` where `y > 0`, else 0; `y` is the output of the ReLU.
-    #[serde(skip)]
-    ReluGrad {
-        /// Output of the forward ReLU.
-        y: NodeId,
-        /// Gradient with respect to it.
+    /// Gradient of the mean loss over all rows with respect to the prediction.
+    LossGrad {
+        /// Which loss, with its operands.
+        loss: Loss,
+    },
+    /// `dy f'(x)`.
+    UnaryGrad {
+        /// Which function.
+        f: UnaryFn,
+        /// Its result for relu, tanh, sigmoid, exp and sqrt, else its argument.
+        saved: NodeId,
+        /// Gradient with respect to its result.
         dy: NodeId,
     },
+    /// `dy` where `min <= x <= max`, else 0.
+    ClampGrad {
+        /// The argument of the clamp.
+        x: NodeId,
+        /// Gradient with respect to its result.
+        dy: NodeId,
+        /// Lower end.
+        min: f32,
+        /// Upper end.
+        max: f32,
+    },
+    /// `dy` where `condition > 0` is `keep`, else 0.
+    Mask {
+        /// What decides.
+        condition: NodeId,
+        /// What is masked.
+        dy: NodeId,
+        /// Which side stays.
+        keep: bool,
+    },
     /// `a . b`: `a` is `[.., k]`, `b` is `[k, n]`. The gradient of `Linear` with respect to `x`.
-    #[serde(skip)]
     MatMulNn {
         /// The rows.
         a: NodeId,
@@ -94,26 +381,132 @@ pub enum Op {
     },
     /// `a^T . b`: `a` is `[rows, m]`, `b` is `[rows, n]`, summed over rows: `[m, n]`. The gradient
     /// of `Linear` with respect to `weight`.
-    #[serde(skip)]
     MatMulTn {
         /// Columns become rows of the output.
         a: NodeId,
         /// Columns stay.
         b: NodeId,
     },
-    /// Sum over rows: `[rows, n]` to `[n]`. The gradient of a bias.
-    #[serde(skip)]
+    /// Sum over everything but the last dimensions, which are the output's shape.
     ColumnSum {
         /// The rows.
         x: NodeId,
     },
-    /// `a + b` of one shape, where a tensor is used more than once.
-    #[serde(skip)]
-    Add {
-        /// One term.
-        a: NodeId,
-        /// The other.
-        b: NodeId,
+    /// Sum over batch and pixels: `[c, h, w]` to `[c]`.
+    ChannelSum {
+        /// The images.
+        x: NodeId,
+    },
+    /// `scale x`, repeated along a new dimension.
+    Expand {
+        /// The argument.
+        x: NodeId,
+        /// Where the new dimension goes.
+        axis: u32,
+        /// Its size.
+        count: u32,
+        /// Factor.
+        scale: f32,
+    },
+    /// `x` at `start..` of a dimension of size `total`, zero elsewhere.
+    Pad {
+        /// The argument.
+        x: NodeId,
+        /// Which dimension.
+        axis: u32,
+        /// First index.
+        start: u32,
+        /// Size of the dimension.
+        total: u32,
+    },
+    /// Sums of the rows of `dy` `[.., c]` by token: `[vocabulary, c]`, in order of position.
+    EmbeddingGrad {
+        /// Which rows.
+        tokens: NodeId,
+        /// Gradient with respect to the embedding.
+        dy: NodeId,
+    },
+    /// Gradient of a norm with respect to `x`.
+    NormGrad {
+        /// Argument of the norm.
+        x: NodeId,
+        /// Its weight.
+        weight: NodeId,
+        /// Gradient with respect to its result.
+        dy: NodeId,
+        /// Its eps.
+        eps: f32,
+        /// True for layer norm, false for RMS norm.
+        centred: bool,
+    },
+    /// Gradient of a norm with respect to its weight: the sum over rows of `dy` times the
+    /// normalised `x`.
+    NormWeightGrad {
+        /// Argument of the norm.
+        x: NodeId,
+        /// Gradient with respect to its result.
+        dy: NodeId,
+        /// Its eps.
+        eps: f32,
+        /// True for layer norm, false for RMS norm.
+        centred: bool,
+    },
+    /// Rotary positions turned back.
+    RopeGrad {
+        /// Gradient with respect to the rotated.
+        dy: NodeId,
+        /// Heads to turn.
+        heads: u32,
+        /// Width of a head.
+        width: u32,
+        /// Base.
+        base: f32,
+    },
+    /// Gradient of attention with respect to `qkv`.
+    AttentionGrad {
+        /// Queries, keys and values, packed.
+        qkv: NodeId,
+        /// Result of the attention.
+        y: NodeId,
+        /// Gradient with respect to it.
+        dy: NodeId,
+        /// Its log-sum-exp `[t, count]`.
+        lse: NodeId,
+        /// As in the forward operation.
+        heads: Heads,
+    },
+    /// Gradient of a convolution with respect to `x`.
+    Conv2dGradX {
+        /// Gradient with respect to its result.
+        dy: NodeId,
+        /// Its filters.
+        weight: NodeId,
+        /// Its window.
+        window: Window,
+        /// Its groups.
+        groups: u32,
+    },
+    /// Gradient of a convolution with respect to `weight`.
+    Conv2dGradWeight {
+        /// Its images.
+        x: NodeId,
+        /// Gradient with respect to its result.
+        dy: NodeId,
+        /// Its window.
+        window: Window,
+        /// Its groups.
+        groups: u32,
+    },
+    /// Gradient of a pooling.
+    Pool2dGrad {
+        /// Its images.
+        x: NodeId,
+        /// Gradient with respect to its result.
+        dy: NodeId,
+        /// Which pooling.
+        f: PoolFn,
+        /// Its window.
+        window: Window,
     },
 }
 
@@ -122,11 +515,27 @@ impl Op {
     pub fn operands(&self) -> Vec<NodeId> {
         match *self {
             Op::Input { input: _ } | Op::Parameter { parameter: _ } => vec![],
-            Op::Linear { x, weight, bias } => [Some(x), Some(weight), bias].into_iter().flatten().collect(),
-            Op::Relu { x } | Op::ColumnSum { x } => vec![x],
-            Op::CrossEntropyStats { logits, labels } | Op::CrossEntropyGrad { logits, labels } => vec![logits, labels],
-            Op::ReluGrad { y, dy } => vec![y, dy],
-            Op::MatMulNn { a, b } | Op::MatMulTn { a, b } | Op::Add { a, b } => vec![a, b],
+            Op::Linear { x, weight, bias } | Op::Conv2d { x, weight, bias, window: _, groups: _ } => {
+                [Some(x), Some(weight), bias].into_iter().flatten().collect()
+            }
+            Op::Embedding { tokens, weight } => vec![tokens, weight],
+            Op::LayerNorm { x, weight, bias, eps: _ } => vec![x, weight, bias],
+            Op::RmsNorm { x, weight, eps: _ } => vec![x, weight],
+            Op::Attention { qkv, heads: _ } => vec![qkv],
+            Op::Binary { f: _, a, b } | Op::Concat { a, b, axis: _ } => vec![a, b],
+            Op::Where { condition, a, b } => vec![condition, a, b],
+            Op::Pool2d { x, .. }
+            | Op::Rope { x, .. }
+            | Op::Unary { x, .. }
+            | Op::Affine { x, .. }
+            | Op::Clamp { x, .. }
+            | Op::Reduce { x, .. }
+            | Op::Reshape { x, .. }
+            | Op::Transpose { x, .. }
+            | Op::Slice { x, .. }
+            | Op::Repeat { x }
+            | Op::Dropout { x, .. } => vec![x],
+            Op::Derivative(ref derivative) => derivative.operands(),
         }
     }
 
@@ -136,14 +545,54 @@ impl Op {
             Op::Input { .. } => "input",
             Op::Parameter { .. } => "parameter",
             Op::Linear { .. } => "linear",
-            Op::Relu { .. } => "relu",
-            Op::CrossEntropyStats { .. } => "cross_entropy_stats",
-            Op::CrossEntropyGrad { .. } => "cross_entropy_grad",
-            Op::ReluGrad { .. } => "relu_grad",
-            Op::MatMulNn { .. } => "matmul_nn",
-            Op::MatMulTn { .. } => "matmul_tn",
-            Op::ColumnSum { .. } => "column_sum",
-            Op::Add { .. } => "add",
+            Op::Conv2d { .. } => "conv2d",
+            Op::Pool2d { .. } => "pool2d",
+            Op::Embedding { .. } => "embedding",
+            Op::LayerNorm { .. } => "layer_norm",
+            Op::RmsNorm { .. } => "rms_norm",
+            Op::Rope { .. } => "rope",
+            Op::Attention { .. } => "attention",
+            Op::Unary { .. } => "unary",
+            Op::Binary { .. } => "binary",
+            Op::Affine { .. } => "affine",
+            Op::Clamp { .. } => "clamp",
+            Op::Where { .. } => "where",
+            Op::Reduce { .. } => "reduce",
+            Op::Reshape { .. } => "reshape",
+            Op::Transpose { .. } => "transpose",
+            Op::Slice { .. } => "slice",
+            Op::Concat { .. } => "concat",
+            Op::Repeat { .. } => "repeat",
+            Op::Dropout { .. } => "dropout",
+            Op::Derivative(Derivative::LossStats { .. } | Derivative::LossGrad { .. }) => "loss",
+            Op::Derivative(_) => "derivative",
+        }
+    }
+}
+
+impl Derivative {
+    fn operands(&self) -> Vec<NodeId> {
+        match *self {
+            Derivative::Second { of } => vec![of],
+            Derivative::LossStats { loss } | Derivative::LossGrad { loss } => {
+                let (prediction, target) = loss.operands();
+                vec![prediction, target]
+            }
+            Derivative::UnaryGrad { f: _, saved, dy } => vec![saved, dy],
+            Derivative::ClampGrad { x, dy, .. } => vec![x, dy],
+            Derivative::Mask { condition, dy, keep: _ } => vec![condition, dy],
+            Derivative::MatMulNn { a, b } | Derivative::MatMulTn { a, b } => vec![a, b],
+            Derivative::ColumnSum { x }
+            | Derivative::ChannelSum { x }
+            | Derivative::Expand { x, .. }
+            | Derivative::Pad { x, .. } => vec![x],
+            Derivative::EmbeddingGrad { tokens, dy } => vec![tokens, dy],
+            Derivative::NormGrad { x, weight, dy, .. } => vec![x, weight, dy],
+            Derivative::NormWeightGrad { x, dy, .. } => vec![x, dy],
+            Derivative::RopeGrad { dy, .. } => vec![dy],
+            Derivative::AttentionGrad { qkv, y, dy, lse, .. } => vec![qkv, y, dy, lse],
+            Derivative::Conv2dGradX { dy, weight, .. } => vec![dy, weight],
+            Derivative::Conv2dGradWeight { x, dy, .. } | Derivative::Pool2dGrad { x, dy, .. } => vec![x, dy],
         }
     }
 }

@@ -26,6 +26,13 @@ impl SplitMix64 {
         (self.next_u64() >> 40) as f32 / (1 << 24) as f32
     }
 
+    /// Standard normal by Box and Muller, in f64 and rounded once: two draws make one.
+    pub fn normal(&mut self) -> f32 {
+        let unit = |bits: u64| ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        let (radius, turn) = (unit(self.next_u64()), unit(self.next_u64()));
+        ((-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * turn).cos()) as f32
+    }
+
     /// Uniform below `n` (`n > 0`), by the high half of a 128-bit product; its bias is below
     /// n / 2^64.
     pub fn below(&mut self, n: u32) -> u32 {

@@ -121,7 +121,9 @@ impl TaskRunner {
             }
         };
         // A trainer that failed above is dropped, not kept: its device may be gone.
-        Ok(&mut self.prepared.insert(prepared).trainer)
+        let trainer = &mut self.prepared.insert(prepared).trainer;
+        trainer.seed(task.seed);
+        Ok(trainer)
     }
 }
 

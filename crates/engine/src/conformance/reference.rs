@@ -1,73 +1,365 @@
-//! The slow truth in f64: every kernel as its definition says, and the training of a small network
-//! written out by hand, without the graph crate's differentiation.
+//! The slow truth in f64: every kernel as its definition says, written as plainly as possible and
+//! without the executors' code.
 
-use potluck_graph::{batches, preset};
+use potluck_graph::{BinaryFn, PoolFn, UnaryFn};
 
 use super::Operand;
-use crate::{Epilogue, Form, Kernel};
+use crate::{
+    AttentionSizes, ConvSizes, Copy, Form, Kernel, Reduce, Then,
+    step::{dropout_hash, dropout_threshold},
+};
 
-/// The output of a kernel.
-pub(super) fn kernel(kernel: &Kernel, operands: &[Operand]) -> Vec<f64> {
+/// The outputs of a kernel. `dropout` is the step's seed.
+pub(super) fn kernel(kernel: &Kernel, operands: &[Operand], dropout: u32) -> Vec<Vec<f64>> {
     let x: Vec<Vec<f64>> = operands.iter().map(Operand::values).collect();
+    let bits = |b: u32| f64::from(f32::from_bits(b));
+    let zip = |f: &dyn Fn(f64, f64) -> f64| vec![x[0].iter().zip(&x[1]).map(|(a, b)| f(*a, *b)).collect()];
+    let map = |f: &dyn Fn(f64) -> f64| vec![x[0].iter().map(|v| f(*v)).collect()];
     match *kernel {
-        Kernel::MatMul { form, m, n, k, epilogue } => {
-            let [m, n, k] = [m, n, k].map(|d| d as usize);
-            let product = matmul(form, &x[0], &x[1], [m, n, k]);
-            let finish = |(at, sum): (usize, f64)| match epilogue {
-                Epilogue::None => sum,
-                Epilogue::Bias => sum + x[2][at % n],
-                Epilogue::BiasRelu => (sum + x[2][at % n]).max(0.0),
-                Epilogue::Mask => {
-                    if x[2][at] > 0.0 {
-                        sum
-                    } else {
-                        0.0
-                    }
-                }
-            };
-            product.into_iter().enumerate().map(finish).collect()
+        Kernel::MatMul { .. } => matmul(kernel, &x),
+        Kernel::Conv2d { sizes, bias, relu } => vec![conv(sizes, &x, bias, relu)],
+        Kernel::Conv2dGradX { sizes } => vec![conv_grad_x(sizes, &x[0], &x[1])],
+        Kernel::Conv2dGradWeight { sizes } => vec![conv_grad_weight(sizes, &x[0], &x[1])],
+        Kernel::Pool2d { f, sizes } => vec![pool(f, sizes, &x[0])],
+        Kernel::Pool2dGrad { f, sizes } => vec![pool_grad(f, sizes, &x[0], &x[1])],
+        Kernel::Embedding { width, period, .. } => vec![embedding(width as usize, period as usize, &x)],
+        Kernel::EmbeddingGrad { width, vocabulary, .. } => {
+            let width = width as usize;
+            let mut out = vec![0.0; vocabulary as usize * width];
+            for (at, dy) in x[1].iter().enumerate() {
+                out[x[0][at / width] as usize * width + at % width] += dy;
+            }
+            vec![out]
         }
-        Kernel::Relu { .. } => x[0].iter().map(|v| v.max(0.0)).collect(),
-        Kernel::ReluGrad { .. } => x[0].iter().zip(&x[1]).map(|(y, dy)| if *y > 0.0 { *dy } else { 0.0 }).collect(),
-        Kernel::Add { .. } => x[0].iter().zip(&x[1]).map(|(a, b)| a + b).collect(),
-        Kernel::ColumnSum { columns, .. } => column_sum(&x[0], columns as usize),
-        Kernel::CrossEntropyStats { classes, .. } => {
-            let stats = |(logits, label): (&[f64], &f64)| {
-                let first_best = (0..logits.len()).fold(0, |best, c| if logits[c] > logits[best] { c } else { best });
-                [loss(logits, *label as usize), if first_best == *label as usize { 1.0 } else { 0.0 }]
-            };
-            x[0].chunks(classes as usize).zip(&x[1]).flat_map(stats).collect()
+        Kernel::Norm { width, eps_bits, centred, .. } => {
+            let normalised = normalise(&x[0], width as usize, bits(eps_bits), centred).0;
+            let bias = |at: usize| if centred { x[2][at % width as usize] } else { 0.0 };
+            vec![normalised.iter().enumerate().map(|(at, v)| v * x[1][at % width as usize] + bias(at)).collect()]
         }
-        Kernel::CrossEntropyGrad { classes, .. } => cross_entropy_grad(&x[0], &x[1], classes as usize),
+        Kernel::NormGrad { width, eps_bits, centred, add, .. } => {
+            vec![norm_grad(&x, width as usize, bits(eps_bits), centred, add)]
+        }
+        Kernel::NormWeightGrad { width, eps_bits, centred, bias, .. } => {
+            let width = width as usize;
+            let normalised = normalise(&x[0], width, bits(eps_bits), centred).0;
+            let products: Vec<f64> = normalised.iter().zip(&x[1]).map(|(n, dy)| n * dy).collect();
+            let mut out = vec![column_sum(&products, width)];
+            if bias {
+                out.push(column_sum(&x[1], width));
+            }
+            out
+        }
+        Kernel::Rope { .. } => vec![rope(kernel, &x[0])],
+        Kernel::Attention { sizes } => attention(sizes, &x[0]),
+        Kernel::AttentionGradQ { .. } | Kernel::AttentionGradKv { .. } => unreachable!("attention has its own cases"),
+        Kernel::Unary { f, .. } => map(&|v| unary(f, v)),
+        Kernel::UnaryGrad { f, .. } => zip(&|saved, dy| dy * slope(f, saved)),
+        Kernel::Binary { f, period, .. } => {
+            let pairs = x[0].iter().enumerate().map(|(at, a)| binary(f, *a, x[1][at % period as usize]));
+            vec![pairs.collect()]
+        }
+        Kernel::Affine { scale_bits, shift_bits, .. } => map(&|v| bits(scale_bits) * v + bits(shift_bits)),
+        Kernel::Clamp { min_bits, max_bits, .. } => map(&|v| v.clamp(bits(min_bits), bits(max_bits))),
+        Kernel::ClampGrad { min_bits, max_bits, .. } => {
+            zip(&|v, dy| if (bits(min_bits)..=bits(max_bits)).contains(&v) { dy } else { 0.0 })
+        }
+        Kernel::Where { .. } => {
+            vec![(0..x[0].len()).map(|at| if x[0][at] > 0.0 { x[1][at] } else { x[2][at] }).collect()]
+        }
+        Kernel::Mask { keep, .. } => zip(&|c, dy| if (c > 0.0) == keep { dy } else { 0.0 }),
+        Kernel::Dropout { p_bits, stream, .. } => {
+            let p = f32::from_bits(p_bits);
+            let dropped = |at: usize| dropout_hash(dropout, stream, at as u32) < dropout_threshold(p);
+            let keep = 1.0 / (1.0 - f64::from(p));
+            vec![x[0].iter().enumerate().map(|(at, v)| if dropped(at) { 0.0 } else { v * keep }).collect()]
+        }
+        Kernel::Copy(c) => vec![copy(c, &x[0])],
+        Kernel::Reduce(r) => vec![reduce(r, &x[0])],
+        Kernel::CrossEntropy { classes, .. } => cross_entropy(&x[0], &x[1], classes as usize),
+        Kernel::Mse { len } => {
+            let stats = x[0].iter().zip(&x[1]).flat_map(|(p, t)| [(p - t).powi(2), 0.0]).collect();
+            vec![stats, zip(&|p, t| 2.0 * (p - t) / f64::from(len)).remove(0)]
+        }
+        Kernel::BinaryCrossEntropy { len } => {
+            let loss = |p: f64, t: f64| -(t * p.ln() + (1.0 - t) * (1.0 - p).ln());
+            let sigmoid = |v: f64| 1.0 / (1.0 + (-v).exp());
+            let right = |v: f64, t: f64| f64::from(u8::from((v > 0.0) == (t > 0.5)));
+            let stats = x[0].iter().zip(&x[1]).flat_map(|(v, t)| [loss(sigmoid(*v), *t), right(*v, *t)]).collect();
+            vec![stats, zip(&|v, t| (sigmoid(v) - t) / f64::from(len)).remove(0)]
+        }
         Kernel::NormPartials { .. } | Kernel::ClipScale { .. } | Kernel::AdamW { .. } => {
             unreachable!("the optimizer has its own cases")
         }
     }
 }
 
-fn matmul(form: Form, a: &[f64], b: &[f64], [m, n, k]: [usize; 3]) -> Vec<f64> {
+fn matmul(kernel: &Kernel, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let &Kernel::MatMul { form, m, n, k, bias, then, row_sums } = kernel else { unreachable!("asked by its kind") };
+    let [m, n, k] = [m, n, k].map(|d| d as usize);
+    let (a, b) = (&x[0], &x[1]);
     let at = |row: usize, p: usize| if form == Form::Tn { a[p * m + row] } else { a[row * k + p] };
     let bt = |p: usize, column: usize| if form == Form::Nt { b[column * k + p] } else { b[p * n + column] };
-    (0..m * n).map(|o| (0..k).map(|p| at(o / n, p) * bt(p, o % n)).sum()).collect()
+    let mut before: Vec<f64> = (0..m * n).map(|o| (0..k).map(|p| at(o / n, p) * bt(p, o % n)).sum()).collect();
+    if bias {
+        before.iter_mut().enumerate().for_each(|(o, v)| *v += x[2][o % n]);
+    }
+    let extra = |o: usize| x[2 + usize::from(bias)][o];
+    let after = before.iter().enumerate().map(|(o, &v)| match then {
+        Then::Store => v,
+        Then::Unary { f, .. } => unary(f, v),
+        Then::UnaryGrad { f } => v * slope(f, extra(o)),
+        Then::Add => v + extra(o),
+    });
+    let mut out = vec![after.collect()];
+    if matches!(then, Then::Unary { keep: true, .. }) {
+        out.push(before);
+    }
+    if row_sums {
+        out.push((0..m).map(|row| (0..k).map(|p| at(row, p)).sum()).collect());
+    }
+    out
+}
+
+pub(super) fn unary(f: UnaryFn, x: f64) -> f64 {
+    match f {
+        UnaryFn::Relu => x.max(0.0),
+        UnaryFn::Gelu => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh()),
+        UnaryFn::Silu => x / (1.0 + (-x).exp()),
+        UnaryFn::Tanh => x.tanh(),
+        UnaryFn::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        UnaryFn::Exp => x.exp(),
+        UnaryFn::Log => x.ln(),
+        UnaryFn::Sqrt => x.sqrt(),
+    }
+}
+
+/// By central differences where only the argument is saved: no formula to copy a mistake from.
+fn slope(f: UnaryFn, saved: f64) -> f64 {
+    let difference = |x: f64| (unary(f, x + 1e-6) - unary(f, x - 1e-6)) / 2e-6;
+    match f {
+        UnaryFn::Relu => f64::from(u8::from(saved > 0.0)),
+        UnaryFn::Gelu | UnaryFn::Silu => difference(saved),
+        UnaryFn::Log => 1.0 / saved,
+        UnaryFn::Tanh => 1.0 - saved * saved,
+        UnaryFn::Sigmoid => saved * (1.0 - saved),
+        UnaryFn::Exp => saved,
+        UnaryFn::Sqrt => 0.5 / saved,
+    }
+}
+
+fn binary(f: BinaryFn, a: f64, b: f64) -> f64 {
+    match f {
+        BinaryFn::Add => a + b,
+        BinaryFn::Sub => a - b,
+        BinaryFn::Mul => a * b,
+        BinaryFn::Div => a / b,
+        BinaryFn::Pow => a.powf(b),
+    }
 }
 
 fn column_sum(x: &[f64], columns: usize) -> Vec<f64> {
     (0..columns).map(|c| x.iter().skip(c).step_by(columns).sum()).collect()
 }
 
-fn loss(logits: &[f64], label: usize) -> f64 {
-    let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    logits.iter().map(|l| (l - max).exp()).sum::<f64>().ln() - (logits[label] - max)
+/// Normalised rows, and the reciprocal spread of each.
+fn normalise(x: &[f64], width: usize, eps: f64, centred: bool) -> (Vec<f64>, Vec<f64>) {
+    let mut out = Vec::new();
+    let mut spreads = Vec::new();
+    for row in x.chunks(width) {
+        let mean = if centred { row.iter().sum::<f64>() / width as f64 } else { 0.0 };
+        let square = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / width as f64;
+        let spread = 1.0 / (square + eps).sqrt();
+        out.extend(row.iter().map(|v| (v - mean) * spread));
+        spreads.push(spread);
+    }
+    (out, spreads)
 }
 
-fn cross_entropy_grad(logits: &[f64], labels: &[f64], classes: usize) -> Vec<f64> {
-    let rows = labels.len() as f64;
-    let row = |(logits, label): (&[f64], &f64)| {
-        let softmax: Vec<f64> = (0..classes).map(|c| (-loss(logits, c)).exp()).collect();
-        let hot = *label as usize;
-        softmax.into_iter().enumerate().map(move |(c, p)| (p - if c == hot { 1.0 } else { 0.0 }) / rows)
+fn norm_grad(x: &[Vec<f64>], width: usize, eps: f64, centred: bool, add: bool) -> Vec<f64> {
+    let (hat, spread) = normalise(&x[0], width, eps, centred);
+    let mean = |values: &dyn Fn(usize) -> f64| (0..width).map(values).sum::<f64>() / width as f64;
+    let value = |at: usize| {
+        let (row, start) = (at / width, at / width * width);
+        let g = |c: usize| x[2][start + c] * x[1][c];
+        let along = mean(&|c| g(c) * hat[start + c]);
+        let level = if centred { mean(&g) } else { 0.0 };
+        let extra = if add { x[3][at] } else { 0.0 };
+        spread[row] * (g(at - start) - level - hat[at] * along) + extra
     };
-    logits.chunks(classes).zip(labels).flat_map(row).collect()
+    (0..x[0].len()).map(value).collect()
+}
+
+fn embedding(width: usize, period: usize, x: &[Vec<f64>]) -> Vec<f64> {
+    let position = |row: usize, c: usize| if period > 0 { x[2][row % period * width + c] } else { 0.0 };
+    let value = |at: usize| x[1][x[0][at / width] as usize * width + at % width] + position(at / width, at % width);
+    (0..x[0].len() * width).map(value).collect()
+}
+
+fn rope(kernel: &Kernel, x: &[f64]) -> Vec<f64> {
+    let &Kernel::Rope { packed, positions, heads, width, base_bits, inverse, .. } = kernel else {
+        unreachable!("asked by its kind")
+    };
+    let [packed, positions, heads, width] = [packed, positions, heads, width].map(|v| v as usize);
+    let value = |at: usize| {
+        let (row, column) = (at / packed, at % packed);
+        if column >= heads * width {
+            return x[at];
+        }
+        let (within, half) = (column % width, width / 2);
+        let turn = (row % positions) as f64
+            * f64::from(f32::from_bits(base_bits)).powf(-2.0 * (within % half) as f64 / width as f64);
+        let turn = if inverse { -turn } else { turn };
+        if within < half {
+            x[at] * turn.cos() - x[at + half] * turn.sin()
+        } else {
+            x[at - half] * turn.sin() + x[at] * turn.cos()
+        }
+    };
+    (0..x.len()).map(value).collect()
+}
+
+/// Result and log-sum-exp.
+pub(super) fn attention(sizes: AttentionSizes, qkv: &[f64]) -> Vec<Vec<f64>> {
+    let AttentionSizes { batch, t, heads, kv_heads, width, causal } = sizes;
+    let [batch, t, heads, kv_heads, width] = [batch, t, heads, kv_heads, width].map(|v| v as usize);
+    let packed = sizes.packed() as usize;
+    let at = |sample: usize, row: usize, head: usize, d: usize| qkv[(sample * t + row) * packed + head * width + d];
+    let mut y = vec![0.0; batch * t * heads * width];
+    let mut lse = vec![0.0; batch * t * heads];
+    for index in 0..batch * t * heads {
+        let (sample, row, head) = (index / (t * heads), index / heads % t, index % heads);
+        let kv = heads + head / (heads / kv_heads);
+        let seen = if causal { row + 1 } else { t };
+        let score = |key: usize| {
+            (0..width).map(|d| at(sample, row, head, d) * at(sample, key, kv, d)).sum::<f64>() / (width as f64).sqrt()
+        };
+        let total: f64 = (0..seen).map(|key| score(key).exp()).sum();
+        lse[index] = total.ln();
+        for d in 0..width {
+            let mixed = (0..seen).map(|key| score(key).exp() / total * at(sample, key, kv + kv_heads, d));
+            y[index * width + d] = mixed.sum();
+        }
+    }
+    vec![y, lse]
+}
+
+fn copy(c: Copy, x: &[f64]) -> Vec<f64> {
+    let len: u32 = c.dims.iter().product();
+    let value = |flat: u32| {
+        let mut rest = flat;
+        let mut from = i64::from(c.offset);
+        let mut inside = true;
+        for d in (0..6).rev() {
+            let index = rest % c.dims[d];
+            rest /= c.dims[d];
+            from += i64::from(index) * i64::from(c.strides[d]);
+            inside &= d as u32 != c.axis || (c.start..c.end).contains(&index);
+        }
+        if inside { f64::from(f32::from_bits(c.scale_bits)) * x[from as usize] } else { 0.0 }
+    };
+    (0..len).map(value).collect()
+}
+
+fn reduce(r: Reduce, x: &[f64]) -> Vec<f64> {
+    let value = |o: u32| {
+        let base = o / r.inner * r.outer_stride + o % r.inner * r.inner_stride;
+        let terms = (0..r.counts[0] * r.counts[1]).map(|at| {
+            let (i, j) = (at / r.counts[1], at % r.counts[1]);
+            x[(base + i * r.strides[0] + j * r.strides[1]) as usize]
+        });
+        f64::from(f32::from_bits(r.scale_bits)) * terms.sum::<f64>()
+    };
+    (0..r.outputs).map(value).collect()
+}
+
+fn cross_entropy(logits: &[f64], labels: &[f64], classes: usize) -> Vec<Vec<f64>> {
+    let mut out = vec![Vec::new(), Vec::new()];
+    for (logits, label) in logits.chunks(classes).zip(labels) {
+        let label = *label as usize;
+        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let log_total = logits.iter().map(|l| (l - max).exp()).sum::<f64>().ln() + max;
+        let best = logits.iter().position(|l| *l == max);
+        out[0].extend([log_total - logits[label], f64::from(u8::from(best == Some(label)))]);
+        for (class, l) in logits.iter().enumerate() {
+            out[1].push(((l - log_total).exp() - f64::from(u8::from(class == label))) / labels.len() as f64);
+        }
+    }
+    out
+}
+
+/// Calls `each(index in x, index in weight, index in out)` for every product of a convolution.
+fn conv_terms(s: ConvSizes, mut each: impl FnMut(usize, usize, usize)) {
+    let (group_c, group_n) = (s.c / s.groups, s.n / s.groups);
+    for o in 0..s.batch * s.n * s.out_h * s.out_w {
+        let (ox, oy) = (o % s.out_w, o / s.out_w % s.out_h);
+        let (n, image) = (o / (s.out_w * s.out_h) % s.n, o / (s.out_w * s.out_h * s.n));
+        for tap in 0..group_c * s.size * s.size {
+            let (kx, ky, c) = (tap % s.size, tap / s.size % s.size, tap / (s.size * s.size));
+            let y = i64::from(oy * s.stride + ky) - i64::from(s.padding);
+            let x = i64::from(ox * s.stride + kx) - i64::from(s.padding);
+            if (0..i64::from(s.h)).contains(&y) && (0..i64::from(s.w)).contains(&x) {
+                let plane = i64::from(image * s.c + n / group_n * group_c + c);
+                let from = (plane * i64::from(s.h) + y) * i64::from(s.w) + x;
+                each(from as usize, (n * group_c * s.size * s.size + tap) as usize, o as usize);
+            }
+        }
+    }
+}
+
+fn conv(s: ConvSizes, x: &[Vec<f64>], bias: bool, relu: bool) -> Vec<f64> {
+    let mut out = vec![0.0; s.output_len()];
+    conv_terms(s, |from, weight, to| out[to] += x[0][from] * x[1][weight]);
+    for (at, value) in out.iter_mut().enumerate() {
+        if bias {
+            *value += x[2][at / (s.out_h * s.out_w) as usize % s.n as usize];
+        }
+        *value = if relu { value.max(0.0) } else { *value };
+    }
+    out
+}
+
+fn conv_grad_x(s: ConvSizes, dy: &[f64], weight: &[f64]) -> Vec<f64> {
+    let mut out = vec![0.0; s.input_len()];
+    conv_terms(s, |from, tap, to| out[from] += dy[to] * weight[tap]);
+    out
+}
+
+fn conv_grad_weight(s: ConvSizes, x: &[f64], dy: &[f64]) -> Vec<f64> {
+    let mut out = vec![0.0; s.weight_len()];
+    conv_terms(s, |from, tap, to| out[tap] += x[from] * dy[to]);
+    out
+}
+
+/// A pooling is a convolution of each channel with itself alone: the same windows.
+fn windows(s: ConvSizes) -> Vec<Vec<usize>> {
+    let mut windows = vec![Vec::new(); s.output_len()];
+    conv_terms(s, |from, _, to| windows[to].push(from));
+    windows
+}
+
+fn first_largest(x: &[f64], window: &[usize]) -> usize {
+    window.iter().copied().fold(window[0], |best, at| if x[at] > x[best] { at } else { best })
+}
+
+fn pool(f: PoolFn, s: ConvSizes, x: &[f64]) -> Vec<f64> {
+    let area = f64::from(s.size * s.size);
+    let value = |window: Vec<usize>| match f {
+        PoolFn::Max => x[first_largest(x, &window)],
+        PoolFn::Average => window.iter().map(|&at| x[at]).sum::<f64>() / area,
+    };
+    windows(s).into_iter().map(value).collect()
+}
+
+fn pool_grad(f: PoolFn, s: ConvSizes, x: &[f64], dy: &[f64]) -> Vec<f64> {
+    let area = f64::from(s.size * s.size);
+    let mut out = vec![0.0; x.len()];
+    for (window, dy) in windows(s).iter().zip(dy) {
+        match f {
+            PoolFn::Max => out[first_largest(x, window)] += dy,
+            PoolFn::Average => window.iter().for_each(|&at| out[at] += dy / area),
+        }
+    }
+    out
 }
 
 /// `steps` AdamW steps with one and the same gradient.
@@ -79,100 +371,20 @@ pub(super) fn adamw(
     constants: [f32; 4],
     steps: i32,
 ) -> Vec<f64> {
-    let gradient: Vec<f64> = gradient.iter().map(|g| f64::from(*g)).collect();
-    let mut state = Adam::new(start);
-    (0..steps).for_each(|_| state.step(&gradient, &|at| at < decay_len, clip, constants, 1e-2));
-    state.parameters
-}
-
-struct Adam {
-    parameters: Vec<f64>,
-    m: Vec<f64>,
-    v: Vec<f64>,
-    t: i32,
-}
-
-impl Adam {
-    fn new(start: &[f32]) -> Self {
-        let parameters: Vec<f64> = start.iter().map(|p| f64::from(*p)).collect();
-        Self { m: vec![0.0; parameters.len()], v: vec![0.0; parameters.len()], parameters, t: 0 }
-    }
-
-    fn step(&mut self, gradient: &[f64], decays: &dyn Fn(usize) -> bool, clip: f32, constants: [f32; 4], lr: f64) {
-        let [beta1, beta2, eps, decay] = constants.map(f64::from);
-        let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
-        let scale = (f64::from(clip) / norm).min(1.0);
-        self.t += 1;
-        for (at, g) in gradient.iter().map(|g| g * scale).enumerate() {
-            self.m[at] = beta1 * self.m[at] + (1.0 - beta1) * g;
-            self.v[at] = beta2 * self.v[at] + (1.0 - beta2) * g * g;
-            let (m, v) = (self.m[at] / (1.0 - beta1.powi(self.t)), self.v[at] / (1.0 - beta2.powi(self.t)));
-            let pull = if decays(at) { decay * self.parameters[at] } else { 0.0 };
-            self.parameters[at] -= lr * (m / (v.sqrt() + eps) + pull);
+    let [beta1, beta2, eps, decay] = constants.map(f64::from);
+    let lr = f64::from(1e-2f32);
+    let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+    let scale = (f64::from(clip) / norm).min(1.0);
+    let mut parameters: Vec<f64> = start.iter().map(|p| f64::from(*p)).collect();
+    for (at, (p, g)) in parameters.iter_mut().zip(gradient).enumerate() {
+        let g = f64::from(*g) * scale;
+        let (mut m, mut v) = (0.0, 0.0);
+        for t in 1..=steps {
+            m = beta1 * m + (1.0 - beta1) * g;
+            v = beta2 * v + (1.0 - beta2) * g * g;
+            let pull = if at < decay_len { decay * *p } else { 0.0 };
+            *p -= lr * (m / (1.0 - beta1.powi(t)) / ((v / (1.0 - beta2.powi(t))).sqrt() + eps) + pull);
         }
     }
-}
-
-/// The case's five steps in f64: losses, then weights in the program's order.
-pub(super) fn train(
-    features: u32,
-    hidden: &[u32],
-    classes: u32,
-    batch: u32,
-    draw: fn(u64, usize) -> Vec<f32>,
-) -> Vec<f64> {
-    let program = preset::mlp(features, hidden, classes).expect("the case's sizes make a program");
-    let widths: Vec<usize> = [&[features], hidden, &[classes]].concat().into_iter().map(|w| w as usize).collect();
-    let samples = 3 * batch;
-    let data = draw(21, (samples * features) as usize);
-    let mut state = Adam::new(&program.initial(3));
-    let mut seen = Vec::new();
-    for rows in batches(9, samples, 5, batch) {
-        let x = rows
-            .iter()
-            .flat_map(|r| &data[(r * features) as usize..][..features as usize])
-            .map(|v| f64::from(*v))
-            .collect();
-        let labels: Vec<f64> = rows.iter().map(|row| f64::from(row * 5 % classes)).collect();
-        let (loss, gradient, matrices) = gradients(&state.parameters, &widths, x, &labels);
-        seen.push(loss);
-        state.step(&gradient, &|at| matrices[at], 1.0, [0.9, 0.95, 1e-8, 0.1], f64::from(1e-2f32));
-    }
-    seen.extend(state.parameters);
-    seen
-}
-
-/// Mean loss, gradient of every parameter, and whether each belongs to a matrix.
-fn gradients(parameters: &[f64], widths: &[usize], x: Vec<f64>, labels: &[f64]) -> (f64, Vec<f64>, Vec<bool>) {
-    let rows = labels.len();
-    let mut activations = vec![x];
-    let mut layers = Vec::new();
-    let mut offset = 0;
-    for pair in widths.windows(2) {
-        let (k, n) = (pair[0], pair[1]);
-        let (weight, bias) = parameters[offset..offset + n * k + n].split_at(n * k);
-        let mut out = matmul(Form::Nt, &activations[layers.len()], weight, [rows, n, k]);
-        let last = layers.len() + 2 == widths.len();
-        for (at, value) in out.iter_mut().enumerate() {
-            *value += bias[at % n];
-            *value = if last { *value } else { value.max(0.0) };
-        }
-        activations.push(out);
-        layers.push((offset, n, k));
-        offset += n * k + n;
-    }
-    let classes = widths[widths.len() - 1];
-    let logits = &activations[layers.len()];
-    let mean = logits.chunks(classes).zip(labels).map(|(l, y)| loss(l, *y as usize)).sum::<f64>() / rows as f64;
-    let mut gradient = vec![0.0; parameters.len()];
-    let mut is_matrix = vec![false; parameters.len()];
-    let mut dy = cross_entropy_grad(logits, labels, classes);
-    for (index, (offset, n, k)) in layers.into_iter().enumerate().rev() {
-        gradient[offset..offset + n * k].copy_from_slice(&matmul(Form::Tn, &dy, &activations[index], [n, k, rows]));
-        is_matrix[offset..offset + n * k].fill(true);
-        gradient[offset + n * k..offset + n * k + n].copy_from_slice(&column_sum(&dy, n));
-        let dx = matmul(Form::Nn, &dy, &parameters[offset..offset + n * k], [rows, k, n]);
-        dy = dx.into_iter().zip(&activations[index]).map(|(d, y)| if *y > 0.0 { d } else { 0.0 }).collect();
-    }
-    (mean, gradient, is_matrix)
+    parameters
 }

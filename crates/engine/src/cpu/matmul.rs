@@ -1,54 +1,89 @@
 //! Matrix products on the processor, through matrixmultiply (AVX2 and FMA natively, simd128 in
 //! wasm).
 
-use crate::{Epilogue, Form};
+use super::elementwise::{slope, unary};
+use crate::{Form, Kernel, Then};
 
-/// `out = epilogue(a . b)`; shapes as in [`crate::Kernel::MatMul`].
-pub(super) fn matmul(form: Form, [m, n, k]: [usize; 3], epilogue: Epilogue, operands: &[&[f32]], out: &mut [f32]) {
-    let (a, b) = (&operands[0][..m * k], &operands[1][..k * n]);
-    let ((a_row, a_column), (b_row, b_column)) = match form {
-        Form::Nn => ((k, 1), (n, 1)),
-        Form::Nt => ((k, 1), (1, k)),
-        Form::Tn => ((1, m), (n, 1)),
-    };
-    assert_eq!(out.len(), m * n);
-    // SAFETY: the slices above hold m x k and k x n values, `out` holds m x n, and the strides walk
-    // exactly these rectangles; `out` is a unique borrow, so it overlaps neither.
-    #[allow(unsafe_code, reason = "the library's interface is raw pointers")]
-    unsafe {
-        matrixmultiply::sgemm(
-            m,
-            k,
-            n,
-            1.0,
-            a.as_ptr(),
-            a_row as isize,
-            a_column as isize,
-            b.as_ptr(),
-            b_row as isize,
-            b_column as isize,
-            0.0,
-            out.as_mut_ptr(),
-            n as isize,
-            1,
-        );
-    }
-    finish(epilogue, operands.get(2).copied().unwrap_or_default(), n, out);
+/// A matrix inside a slice: first value, distance between rows, distance between columns.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) row: usize,
+    pub(super) column: usize,
 }
 
-fn finish(epilogue: Epilogue, extra: &[f32], n: usize, out: &mut [f32]) {
-    match epilogue {
-        Epilogue::None => {}
-        Epilogue::Bias => {
-            for row in out.chunks_exact_mut(n) {
-                row.iter_mut().zip(extra).for_each(|(o, b)| *o += b);
-            }
+impl<'a> Matrix<'a> {
+    pub(super) fn new(values: &'a [f32], row: usize, column: usize) -> Self {
+        Self { values, row, column }
+    }
+
+    fn covers(&self, rows: usize, columns: usize) -> bool {
+        rows == 0 || columns == 0 || (rows - 1) * self.row + (columns - 1) * self.column < self.values.len()
+    }
+}
+
+/// `out = alpha a . b + beta out`: `a` is `(m, k)`, `b` is `(k, n)`, `out` is `(m, n)` with rows
+/// `out_row` apart.
+pub(super) fn gemm(
+    [m, n, k]: [usize; 3],
+    alpha: f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    beta: f32,
+    out: &mut [f32],
+    out_row: usize,
+) {
+    assert!(a.covers(m, k) && b.covers(k, n) && Matrix::new(out, out_row, 1).covers(m, n), "operands are large enough");
+    // SAFETY: just asserted: every index that these shapes and strides reach lies inside its slice;
+    // `out` is a unique borrow, so it overlaps neither operand, and its rows do not overlap each
+    // other because every caller's `out_row` is at least `n`.
+    #[allow(unsafe_code, reason = "the library's interface is raw pointers")]
+    unsafe {
+        let (a_at, b_at) = (a.values.as_ptr(), b.values.as_ptr());
+        let (ar, ac, br, bc) = (a.row as isize, a.column as isize, b.row as isize, b.column as isize);
+        matrixmultiply::sgemm(m, k, n, alpha, a_at, ar, ac, b_at, br, bc, beta, out.as_mut_ptr(), out_row as isize, 1);
+    }
+}
+
+/// `out = then(a . b + bias)`; see [`Kernel::MatMul`].
+pub(super) fn matmul(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]]) {
+    let &Kernel::MatMul { form, m, n, k, bias, then, row_sums } = kernel else {
+        unreachable!("dispatched by its kind")
+    };
+    let [m, n, k] = [m, n, k].map(|d| d as usize);
+    let (a, b) = match form {
+        Form::Nn => (Matrix::new(x[0], k, 1), Matrix::new(x[1], n, 1)),
+        Form::Nt => (Matrix::new(x[0], k, 1), Matrix::new(x[1], 1, k)),
+        Form::Tn => (Matrix::new(x[0], 1, m), Matrix::new(x[1], n, 1)),
+    };
+    gemm([m, n, k], 1.0, a, b, 0.0, out[0], n);
+    if bias {
+        for row in out[0].chunks_exact_mut(n) {
+            row.iter_mut().zip(x[2]).for_each(|(o, b)| *o += b);
         }
-        Epilogue::BiasRelu => {
-            for row in out.chunks_exact_mut(n) {
-                row.iter_mut().zip(extra).for_each(|(o, b)| *o = (*o + b).max(0.0));
-            }
+    }
+    let extra = x.get(2 + usize::from(bias)).copied().unwrap_or_default();
+    finish(then, extra, out);
+    if row_sums {
+        let sums = &mut *out[1];
+        sums.fill(0.0);
+        for row in x[0].chunks_exact(m).take(k) {
+            sums.iter_mut().zip(row).for_each(|(s, a)| *s += a);
         }
-        Epilogue::Mask => out.iter_mut().zip(extra).filter(|(_, y)| **y <= 0.0).for_each(|(o, _)| *o = 0.0),
+    }
+}
+
+fn finish(then: Then, extra: &[f32], out: &mut [&mut [f32]]) {
+    match then {
+        Then::Store => {}
+        Then::Unary { f, keep } => {
+            if keep {
+                let [out, kept] = out else { unreachable!("two outputs") };
+                kept.copy_from_slice(out);
+            }
+            out[0].iter_mut().for_each(|o| *o = unary(f, *o));
+        }
+        Then::UnaryGrad { f } => out[0].iter_mut().zip(extra).for_each(|(o, saved)| *o *= slope(f, *saved)),
+        Then::Add => out[0].iter_mut().zip(extra).for_each(|(o, e)| *o += e),
     }
 }

@@ -1,12 +1,20 @@
 //! The processor's executor: follows a plan over plain vectors. It is the oracle for the GPU's
 //! kernels, the fallback without WebGPU, and the trusted checker.
 
+mod attention;
+mod conv;
+mod elementwise;
 mod kernels;
+mod losses;
 mod matmul;
+mod norms;
+mod optimizer;
+mod shapes;
+mod tables;
 
 use std::{ops::Range, sync::Arc};
 
-use crate::{Dispatch, Kernel, Place, Plan};
+use crate::{Dispatch, Kernel, Place, Plan, step::StepValues};
 
 /// A plan with its memory.
 pub(crate) struct CpuExecutor {
@@ -15,17 +23,6 @@ pub(crate) struct CpuExecutor {
     parameters: Vec<f32>,
     gradients: Vec<f32>,
     moments: [Vec<f32>; 2],
-}
-
-/// What changes from step to step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct StepValues {
-    /// Learning rate.
-    pub(crate) lr: f32,
-    /// `1 / (1 - beta1^t)`.
-    pub(crate) correction1: f32,
-    /// `1 / (1 - beta2^t)`.
-    pub(crate) correction2: f32,
 }
 
 impl CpuExecutor {
@@ -62,26 +59,40 @@ impl CpuExecutor {
     }
 
     fn dispatch(&mut self, dispatch: &Dispatch, step: StepValues) {
-        let Dispatch { kernel, reads, write } = dispatch;
+        let Dispatch { kernel, reads, writes } = dispatch;
         if let Kernel::AdamW { decay_len, constants, .. } = *kernel {
             let scale = self.read(reads[1])[0];
             let [m, v] = &mut self.moments;
-            let state = kernels::AdamState { parameters: &mut self.parameters, m, v };
-            kernels::adamw(state, &self.gradients, scale, decay_len as usize, constants.map(f32::from_bits), step);
+            let state = optimizer::AdamState { parameters: &mut self.parameters, m, v };
+            optimizer::adamw(state, &self.gradients, scale, decay_len as usize, constants.map(f32::from_bits), step);
             return;
         }
-        // The output is moved out while the operands are read: a plan never writes what it reads.
-        let (mut buffer, offset) = match *write {
-            Place::Slot(slot) => (std::mem::take(&mut self.slots[slot]), 0),
-            Place::Gradient { offset, .. } => (std::mem::take(&mut self.gradients), offset),
-            Place::Parameter { offset, .. } => (std::mem::take(&mut self.parameters), offset),
-        };
+        // Outputs are moved out while the operands are read: a plan never writes what it reads.
+        let mut outputs: Vec<(Vec<f32>, usize)> = writes.iter().map(|&place| self.take(place)).collect();
         let operands: Vec<&[f32]> = reads.iter().map(|&place| self.read(place)).collect();
-        kernels::run(kernel, &operands, &mut buffer[offset..][..kernel.output_len()]);
-        match *write {
+        let mut targets: Vec<&mut [f32]> = Vec::with_capacity(outputs.len());
+        for ((buffer, offset), len) in outputs.iter_mut().zip(kernel.output_lens()) {
+            targets.push(&mut buffer[*offset..][..len]);
+        }
+        kernels::run(kernel, &operands, &mut targets, step);
+        for (&place, (buffer, offset)) in writes.iter().zip(outputs) {
+            self.put(place, buffer, offset);
+        }
+    }
+
+    /// Slots move whole; a range of an arena is computed aside, for two may be written at once.
+    fn take(&mut self, place: Place) -> (Vec<f32>, usize) {
+        match place {
+            Place::Slot(slot) => (std::mem::take(&mut self.slots[slot]), 0),
+            Place::Parameter { len, .. } | Place::Gradient { len, .. } => (vec![0.0; len], 0),
+        }
+    }
+
+    fn put(&mut self, place: Place, buffer: Vec<f32>, _: usize) {
+        match place {
             Place::Slot(slot) => self.slots[slot] = buffer,
-            Place::Gradient { .. } => self.gradients = buffer,
-            Place::Parameter { .. } => self.parameters = buffer,
+            Place::Parameter { offset, len } => self.parameters[offset..][..len].copy_from_slice(&buffer),
+            Place::Gradient { offset, len } => self.gradients[offset..][..len].copy_from_slice(&buffer),
         }
     }
 }

@@ -10,11 +10,14 @@ use std::{
 use futures::channel::oneshot;
 
 use super::launch::Launch;
-use crate::{EngineError, Kernel};
+use crate::EngineError;
 
 /// Submits that may be in flight: the one that runs and the one behind it. More would only make a
 /// stop slower.
 const IN_FLIGHT_MAX: usize = 2;
+
+/// Shader and constants.
+type PipelineKey = (&'static str, Vec<(&'static str, u32)>);
 
 /// A device and everything that lives as long as it.
 pub(crate) struct GpuDevice {
@@ -23,7 +26,7 @@ pub(crate) struct GpuDevice {
     pub(crate) name: String,
     fault: Arc<Mutex<Option<EngineError>>>,
     modules: RefCell<HashMap<&'static str, wgpu::ShaderModule>>,
-    pipelines: RefCell<HashMap<Launch, wgpu::ComputePipeline>>,
+    pipelines: RefCell<HashMap<PipelineKey, wgpu::ComputePipeline>>,
     in_flight: RefCell<Vec<oneshot::Receiver<()>>>,
     submits: Cell<u64>,
 }
@@ -70,29 +73,30 @@ impl GpuDevice {
         }
     }
 
-    /// The pipeline of a kernel, compiled once.
-    pub(crate) fn pipeline(&self, kernel: &Kernel) -> wgpu::ComputePipeline {
-        let launch = Launch::of(kernel);
-        if let Some(pipeline) = self.pipelines.borrow().get(&launch) {
+    /// The pipeline of a launch, compiled once.
+    pub(super) fn pipeline(&self, launch: &Launch) -> wgpu::ComputePipeline {
+        let (name, text) = launch.source;
+        let key = (name, launch.constants.clone());
+        if let Some(pipeline) = self.pipelines.borrow().get(&key) {
             return pipeline.clone();
         }
         let mut modules = self.modules.borrow_mut();
-        let module = modules.entry(kernel.name()).or_insert_with(|| {
+        let module = modules.entry(name).or_insert_with(|| {
             self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(kernel.name()),
-                source: wgpu::ShaderSource::Wgsl(launch.source.into()),
+                label: Some(name),
+                source: wgpu::ShaderSource::Wgsl(text.into()),
             })
         });
-        let constants: Vec<(&str, f64)> = launch.epilogue.map(|e| ("EPILOGUE", f64::from(e))).into_iter().collect();
+        let constants: Vec<(&str, f64)> = launch.constants.iter().map(|&(name, value)| (name, value.into())).collect();
         let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel.name()),
+            label: Some(name),
             layout: None,
             module,
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
             cache: None,
         });
-        self.pipelines.borrow_mut().insert(launch, pipeline.clone());
+        self.pipelines.borrow_mut().insert(key, pipeline.clone());
         pipeline
     }
 

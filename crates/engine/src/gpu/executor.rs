@@ -3,8 +3,11 @@
 
 use std::{ops::Range, rc::Rc, sync::Arc};
 
-use super::{GpuDevice, launch};
-use crate::{Dispatch, EngineError, Kernel, Place, Plan, cpu::StepValues};
+use super::{
+    GpuDevice,
+    launch::{Launch, SIZES_WORDS},
+};
+use crate::{Dispatch, EngineError, Kernel, Place, Plan, step::StepValues};
 
 /// Bytes between two kernels' uniforms (`minUniformBufferOffsetAlignment`).
 const UNIFORM_STRIDE: u64 = 256;
@@ -23,6 +26,8 @@ struct Memory {
     parameters: wgpu::Buffer,
     gradients: wgpu::Buffer,
     moments: [wgpu::Buffer; 2],
+    /// Bound where a variant of a kernel does not use an output.
+    spare: wgpu::Buffer,
 }
 
 struct Prepared {
@@ -37,11 +42,12 @@ impl GpuExecutor {
         let out_of_memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let invalid = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let memory = Memory::new(&gpu.device, &plan);
-        let uniforms = uniforms(&gpu, &plan);
-        let step = buffer(&gpu.device, "step", 16, wgpu::BufferUsages::UNIFORM);
-        let launches = (0..)
-            .zip(&plan.dispatches)
-            .map(|(index, dispatch)| memory.prepare(&gpu, dispatch, &uniforms, index, &step))
+        let launches: Vec<Launch> = plan.dispatches.iter().map(|d| Launch::of(&d.kernel)).collect();
+        let uniforms = uniforms(&gpu, &launches);
+        let step = buffer(&gpu.device, "step", 32, wgpu::BufferUsages::UNIFORM);
+        let each = (0..).zip(plan.dispatches.iter().zip(&launches));
+        let launches = each
+            .map(|(index, (dispatch, launch))| memory.prepare(&gpu, dispatch, launch, [&uniforms, &step], index))
             .collect();
         let (invalid, out_of_memory) = (invalid.pop().await, out_of_memory.pop().await);
         if let Some(error) = invalid.or(out_of_memory) {
@@ -66,8 +72,7 @@ impl GpuExecutor {
 
     /// Encodes these dispatches into one submit.
     pub(crate) async fn run(&self, range: Range<usize>, step: StepValues) -> Result<(), EngineError> {
-        let StepValues { lr, correction1, correction2 } = step;
-        self.gpu.queue.write_buffer(&self.step, 0, bytemuck::cast_slice(&[lr, correction1, correction2, 0.0]));
+        self.gpu.queue.write_buffer(&self.step, 0, bytemuck::cast_slice(&step.words()));
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -100,6 +105,7 @@ impl Memory {
             parameters: storage("parameters", plan.arena_len),
             gradients: storage("gradients", plan.arena_len),
             moments: ["first moment", "second moment"].map(|name| storage(name, plan.arena_len)),
+            spare: storage("spare", 64),
         }
     }
 
@@ -118,30 +124,33 @@ impl Memory {
         }
     }
 
+    /// Binds sizes, reads, writes and step in the shaders' order; see [`Launch`].
     fn prepare(
         &self,
         gpu: &GpuDevice,
         dispatch: &Dispatch,
-        uniforms: &wgpu::Buffer,
+        launch: &Launch,
+        [uniforms, step]: [&wgpu::Buffer; 2],
         index: u64,
-        step: &wgpu::Buffer,
     ) -> Prepared {
-        let Dispatch { kernel, reads, write } = dispatch;
-        let pipeline = gpu.pipeline(kernel);
+        let Dispatch { kernel, reads, writes } = dispatch;
         let mut resources = vec![wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: uniforms,
             offset: index * UNIFORM_STRIDE,
-            size: wgpu::BufferSize::new(32),
+            size: wgpu::BufferSize::new(4 * SIZES_WORDS as u64),
         })];
-        resources.extend(reads.iter().map(|&place| self.binding(place)));
-        if matches!(kernel, Kernel::MatMul { .. }) && reads.len() == 2 {
-            resources.push(self.binding(reads[0]));
-        }
-        resources.push(self.binding(*write));
+        resources.extend(operand_order(kernel, reads).map(|place| self.binding(place)));
+        resources.extend(writes.iter().map(|&place| self.binding(place)));
         if matches!(kernel, Kernel::AdamW { .. }) {
             resources.extend(self.moments.iter().map(|moment| moment.as_entire_binding()));
+        }
+        while resources.len() < 1 + launch.reads + launch.writes {
+            resources.push(self.spare.as_entire_binding());
+        }
+        if launch.step {
             resources.push(step.as_entire_binding());
         }
+        let pipeline = gpu.pipeline(launch);
         let entries: Vec<_> =
             (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
         let bindings = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -149,15 +158,26 @@ impl Memory {
             layout: &pipeline.get_bind_group_layout(0),
             entries: &entries,
         });
-        Prepared { pipeline, bindings, grid: launch::grid(kernel) }
+        Prepared { pipeline, bindings, grid: launch.grid }
     }
 }
 
+/// The operands in the shader's order: one that a variant does not read is bound to the first.
+fn operand_order(kernel: &Kernel, reads: &[Place]) -> impl Iterator<Item = Place> {
+    let full = Launch::of(kernel).reads;
+    let mut places = reads.to_vec();
+    if let Kernel::MatMul { bias: false, .. } = kernel {
+        places.insert(2, reads[0]);
+    }
+    places.resize(full.max(places.len()), reads[0]);
+    places.into_iter()
+}
+
 /// One buffer with every kernel's sizes, which never change.
-fn uniforms(gpu: &GpuDevice, plan: &Plan) -> wgpu::Buffer {
-    let mut bytes = vec![0u8; plan.dispatches.len() * UNIFORM_STRIDE as usize];
-    for (chunk, dispatch) in bytes.chunks_exact_mut(UNIFORM_STRIDE as usize).zip(&plan.dispatches) {
-        chunk[..32].copy_from_slice(bytemuck::cast_slice(&launch::uniform(&dispatch.kernel)));
+fn uniforms(gpu: &GpuDevice, launches: &[Launch]) -> wgpu::Buffer {
+    let mut bytes = vec![0u8; launches.len() * UNIFORM_STRIDE as usize];
+    for (chunk, launch) in bytes.chunks_exact_mut(UNIFORM_STRIDE as usize).zip(launches) {
+        chunk[..4 * launch.words.len()].copy_from_slice(bytemuck::cast_slice(&launch.words));
     }
     let uniforms = buffer(&gpu.device, "sizes", bytes.len() as u64, wgpu::BufferUsages::UNIFORM);
     gpu.queue.write_buffer(&uniforms, 0, &bytes);

@@ -1,90 +1,138 @@
-//! How each kernel is launched: its WGSL file, its pipeline constants, its uniform and its grid.
+//! How a kernel is launched: its WGSL file, pipeline constants, uniform, bindings and grid.
+//!
+//! Every shader binds in the same order: 0 the sizes, then what it reads, then what it writes, then,
+//! where it wants it, the step. An operand that a variant of a kernel does not use is bound all the
+//! same, to the first operand or to a spare buffer.
 
-use crate::{Epilogue, Form, Kernel, kernel::NORM_PARTIALS};
+use crate::{Form, Kernel, Then, kernel::NORM_PARTIALS};
 
-/// Workgroups of an elementwise kernel at most; each then loops. 1,024 x 256 invocations fill any
-/// GPU, and the grid stays far below WebGPU's 65,535.
-const ELEMENTWISE_GROUPS_MAX: u32 = 1024;
+use super::{launch_images as images, launch_rows as rows, launch_values as values};
 
 /// Workgroups in one dimension of a grid (`maxComputeWorkgroupsPerDimension`).
-const GRID_MAX: u32 = 65_535;
+pub(super) const GRID_MAX: u32 = 65_535;
 
-/// What makes two kernels share a compiled pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Words of the sizes uniform at most.
+pub(super) const SIZES_WORDS: usize = 32;
+
+/// All that the executor needs to know of a kernel.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Launch {
-    pub(super) source: &'static str,
-    pub(super) epilogue: Option<u8>,
+    /// Name and text of the WGSL file.
+    pub(super) source: (&'static str, &'static str),
+    /// Values of the shader's `override`s.
+    pub(super) constants: Vec<(&'static str, u32)>,
+    /// The sizes uniform.
+    pub(super) words: Vec<u32>,
+    /// Buffers that the shader binds to read.
+    pub(super) reads: usize,
+    /// Buffers that the shader binds to write.
+    pub(super) writes: usize,
+    /// Binds the step uniform last.
+    pub(super) step: bool,
+    /// Workgroups.
+    pub(super) grid: [u32; 3],
 }
 
 macro_rules! shader {
     ($name:literal) => {
-        include_str!(concat!("../../../../shaders/", $name, ".wgsl"))
+        ($name, include_str!(concat!("../../../../shaders/", $name, ".wgsl")))
     };
 }
+pub(super) use shader;
 
 impl Launch {
+    /// A launch with one output and no constants.
+    pub(super) fn new(source: (&'static str, &'static str), reads: usize, words: Vec<u32>, grid: [u32; 3]) -> Self {
+        Self { source, constants: Vec::new(), words, reads, writes: 1, step: false, grid }
+    }
+
+    /// With these pipeline constants.
+    pub(super) fn with(mut self, constants: &[(&'static str, u32)]) -> Self {
+        self.constants.extend_from_slice(constants);
+        self
+    }
+
+    /// With so many outputs.
+    pub(super) fn writing(mut self, writes: usize) -> Self {
+        self.writes = writes;
+        self
+    }
+
+    /// With the step uniform.
+    pub(super) fn stepped(mut self) -> Self {
+        self.step = true;
+        self
+    }
+
+    /// The launch of a kernel.
     pub(super) fn of(kernel: &Kernel) -> Self {
-        let source = match kernel {
-            Kernel::MatMul { .. } => shader!("matmul"),
-            Kernel::Relu { .. } => shader!("relu"),
-            Kernel::ReluGrad { .. } => shader!("relu_grad"),
-            Kernel::Add { .. } => shader!("add"),
-            Kernel::ColumnSum { .. } => shader!("column_sum"),
-            Kernel::CrossEntropyStats { .. } => shader!("cross_entropy_stats"),
-            Kernel::CrossEntropyGrad { .. } => shader!("cross_entropy_grad"),
-            Kernel::NormPartials { .. } => shader!("norm_partials"),
-            Kernel::ClipScale { .. } => shader!("clip_scale"),
-            Kernel::AdamW { .. } => shader!("adamw"),
-        };
-        let epilogue = match kernel {
-            Kernel::MatMul { epilogue, .. } => Some(match epilogue {
-                Epilogue::None => 0,
-                Epilogue::Bias => 1,
-                Epilogue::BiasRelu => 2,
-                Epilogue::Mask => 3,
-            }),
-            _ => None,
-        };
-        Self { source, epilogue }
-    }
-}
-
-/// The words of the kernel's `Sizes` uniform.
-pub(super) fn uniform(kernel: &Kernel) -> [u32; 8] {
-    match *kernel {
-        Kernel::MatMul { form, m, n, k, epilogue: _ } => {
-            let [a_row, a_column, b_row, b_column] = match form {
-                Form::Nn => [k, 1, n, 1],
-                Form::Nt => [k, 1, 1, k],
-                Form::Tn => [1, m, n, 1],
-            };
-            [m, n, k, a_row, a_column, b_row, b_column, 0]
-        }
-        Kernel::Relu { len } | Kernel::ReluGrad { len } | Kernel::Add { len } | Kernel::NormPartials { len } => {
-            [len, 0, 0, 0, 0, 0, 0, 0]
-        }
-        Kernel::ColumnSum { rows, columns: second }
-        | Kernel::CrossEntropyStats { rows, classes: second }
-        | Kernel::CrossEntropyGrad { rows, classes: second } => [rows, second, 0, 0, 0, 0, 0, 0],
-        Kernel::ClipScale { clip_bits } => [clip_bits, 0, 0, 0, 0, 0, 0, 0],
-        Kernel::AdamW { len, decay_len, constants: [beta1, beta2, eps, decay] } => {
-            [len, decay_len, beta1, beta2, eps, decay, 0, 0]
+        match *kernel {
+            Kernel::MatMul { .. } => matmul(kernel),
+            Kernel::Conv2d { .. }
+            | Kernel::Conv2dGradX { .. }
+            | Kernel::Conv2dGradWeight { .. }
+            | Kernel::Pool2d { .. }
+            | Kernel::Pool2dGrad { .. } => images::launch(kernel),
+            Kernel::Embedding { .. }
+            | Kernel::EmbeddingGrad { .. }
+            | Kernel::Norm { .. }
+            | Kernel::NormGrad { .. }
+            | Kernel::NormWeightGrad { .. }
+            | Kernel::Rope { .. }
+            | Kernel::Attention { .. }
+            | Kernel::AttentionGradQ { .. }
+            | Kernel::AttentionGradKv { .. }
+            | Kernel::CrossEntropy { .. } => rows::launch(kernel),
+            Kernel::Unary { .. }
+            | Kernel::UnaryGrad { .. }
+            | Kernel::Binary { .. }
+            | Kernel::Affine { .. }
+            | Kernel::Clamp { .. }
+            | Kernel::ClampGrad { .. }
+            | Kernel::Where { .. }
+            | Kernel::Mask { .. }
+            | Kernel::Dropout { .. }
+            | Kernel::Copy(_)
+            | Kernel::Reduce(_)
+            | Kernel::Mse { .. }
+            | Kernel::BinaryCrossEntropy { .. } => values::launch(kernel),
+            Kernel::NormPartials { len } => {
+                Self::new(shader!("norm_partials"), 1, vec![len], [NORM_PARTIALS / 64, 1, 1])
+            }
+            Kernel::ClipScale { clip_bits } => Self::new(shader!("clip_scale"), 1, vec![clip_bits], [1, 1, 1]),
+            Kernel::AdamW { len, decay_len, constants: [beta1, beta2, eps, decay] } => {
+                let words = vec![len, decay_len, beta1, beta2, eps, decay];
+                Self::new(shader!("adamw"), 2, words, values::grid(len)).writing(3).stepped()
+            }
         }
     }
 }
 
-/// The grid of workgroups.
-pub(super) fn grid(kernel: &Kernel) -> [u32; 3] {
-    match *kernel {
-        Kernel::MatMul { m, n, .. } => [n.div_ceil(32), m.div_ceil(32), 1],
-        Kernel::Relu { len } | Kernel::ReluGrad { len } | Kernel::Add { len } | Kernel::AdamW { len, .. } => {
-            [len.div_ceil(256).clamp(1, ELEMENTWISE_GROUPS_MAX), 1, 1]
-        }
-        Kernel::ColumnSum { columns, .. } => [columns.div_ceil(64), 1, 1],
-        Kernel::CrossEntropyStats { rows, .. } | Kernel::CrossEntropyGrad { rows, .. } => {
-            [rows.min(GRID_MAX), rows.div_ceil(GRID_MAX), 1]
-        }
-        Kernel::NormPartials { .. } => [NORM_PARTIALS / 64, 1, 1],
-        Kernel::ClipScale { .. } => [1, 1, 1],
-    }
+/// One workgroup a row, in two dimensions where there are more than a grid has in one.
+pub(super) fn row_grid(rows: u32) -> [u32; 3] {
+    [rows.min(GRID_MAX), rows.div_ceil(GRID_MAX), 1]
+}
+
+fn matmul(kernel: &Kernel) -> Launch {
+    let &Kernel::MatMul { form, m, n, k, bias, then, row_sums } = kernel else { unreachable!("asked by its kind") };
+    let [a_row, a_column, b_row, b_column] = match form {
+        Form::Nn => [k, 1, n, 1],
+        Form::Nt => [k, 1, 1, k],
+        Form::Tn => [1, m, n, 1],
+    };
+    let (then, f, second) = match then {
+        Then::Store => (0, 0, false),
+        Then::Unary { f, keep } => (1, values::unary_code(f), keep),
+        Then::UnaryGrad { f } => (2, values::unary_code(f), false),
+        Then::Add => (3, 0, false),
+    };
+    let constants = [
+        ("BIAS", u32::from(bias)),
+        ("THEN", then),
+        ("FUNCTION", f),
+        ("KEEP", u32::from(second)),
+        ("ROW_SUMS", u32::from(row_sums)),
+    ];
+    let words = vec![m, n, k, a_row, a_column, b_row, b_column];
+    Launch::new(shader!("matmul"), 4, words, [n.div_ceil(32), m.div_ceil(32), 1]).with(&constants).writing(2)
 }

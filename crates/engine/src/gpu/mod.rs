@@ -4,6 +4,9 @@
 mod device;
 mod executor;
 mod launch;
+mod launch_images;
+mod launch_rows;
+mod launch_values;
 
 pub(crate) use device::GpuDevice;
 pub(crate) use executor::GpuExecutor;

@@ -1,7 +1,9 @@
-// out[i] = max(x[i], 0)
+// out[i] = scale x[i] + shift
 
 struct Sizes {
     len: u32,
+    scale: f32,
+    shift: f32,
 }
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
@@ -11,6 +13,6 @@ struct Sizes {
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     for (var i = id.x; i < sizes.len; i += groups.x * 256u) {
-        out[i] = max(x[i], 0.0);
+        out[i] = sizes.scale * x[i] + sizes.shift;
     }
 }

@@ -1,6 +1,7 @@
-// out[r] = (loss, correct) of row r of logits (rows, classes) with labels (rows), each below
-// classes: loss = log(sum(exp(logits - max))) - (logits[label] - max); correct is 1 where the first
-// of the largest logits is the label's. One workgroup a row.
+// Softmax cross-entropy of logits (rows, classes) with labels (rows), each below classes:
+// stats[r] = (loss, correct), loss = log(sum(exp(logits - max))) - (logits[label] - max), correct 1
+// where the first of the largest logits is the label's; grad = (softmax - one_hot) / rows, the
+// gradient of the mean loss. One workgroup a row.
 
 struct Sizes {
     rows: u32,
@@ -12,7 +13,8 @@ const LANES = 64u;
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
 @group(0) @binding(2) var<storage, read> labels: array<u32>;
-@group(0) @binding(3) var<storage, read_write> out: array<vec2<f32>>;
+@group(0) @binding(3) var<storage, read_write> stats: array<vec2<f32>>;
+@group(0) @binding(4) var<storage, read_write> grad: array<f32>;
 
 var<workgroup> lane_max: array<f32, LANES>;
 var<workgroup> lane_best: array<u32, LANES>;
@@ -62,9 +64,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
     }
-    if lane == 0u && inside {
-        let label = min(labels[row], sizes.classes - 1u);
-        let loss = log(lane_sum[0]) - (logits[start + label] - row_max);
-        out[row] = vec2(loss, select(0.0, 1.0, lane_best[0] == label));
+    if !inside {
+        return;
+    }
+    let row_sum = lane_sum[0];
+    let label = min(labels[row], sizes.classes - 1u);
+    if lane == 0u {
+        let loss = log(row_sum) - (logits[start + label] - row_max);
+        stats[row] = vec2(loss, select(0.0, 1.0, lane_best[0] == label));
+    }
+    for (var c = lane; c < sizes.classes; c += LANES) {
+        let hot = select(0.0, 1.0, c == label);
+        grad[start + c] = (exp(logits[start + c] - row_max) / row_sum - hot) / f32(sizes.rows);
     }
 }

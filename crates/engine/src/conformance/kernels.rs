@@ -1,0 +1,391 @@
+//! The kernel cases: odd shapes, sizes around a workgroup's, and every variant of a kernel.
+
+use potluck_graph::{BinaryFn, PoolFn, UnaryFn};
+
+use super::{
+    Case, Dispatch, Engine, EngineError, Kernel, NORM_PARTIALS, Operand, Place, Tolerance, Work, Worst, bare_plan,
+    compare, reference, values,
+};
+use crate::{AttentionSizes, ConvSizes, Copy, Form, Reduce, Then, trainer::Bench};
+
+const UNARY: [UnaryFn; 8] = [
+    UnaryFn::Relu,
+    UnaryFn::Gelu,
+    UnaryFn::Silu,
+    UnaryFn::Tanh,
+    UnaryFn::Sigmoid,
+    UnaryFn::Exp,
+    UnaryFn::Log,
+    UnaryFn::Sqrt,
+];
+const BINARY: [BinaryFn; 5] = [BinaryFn::Add, BinaryFn::Sub, BinaryFn::Mul, BinaryFn::Div, BinaryFn::Pow];
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    matmuls(&mut all);
+    values_cases(&mut all);
+    copies(&mut all);
+    images(&mut all);
+    rows(&mut all);
+    losses(&mut all);
+    for (len, decay_len, clip) in [(64, 0, 1e9), (640, 320, 1.0), (300_032, 300_032, 0.5)] {
+        let name = format!("norm_partials + clip_scale + adamw, {len} values, {decay_len} decay, clip {clip}");
+        all.push(Case { name, op: "adamw", work: Work::Optimizer { len, decay_len, clip } });
+    }
+    all
+}
+
+fn draw(stream: u64, count: u32) -> Operand {
+    Operand::Values(values(stream, count as usize))
+}
+
+/// Values in [0.1, 2.1]: safe to divide by and to take the logarithm of.
+fn positive(stream: u64, count: u32) -> Operand {
+    Operand::Values(values(stream, count as usize).iter().map(|v| v + 1.1).collect())
+}
+
+fn kernel(kernel: Kernel, operands: Vec<Operand>, relative: f64, absolute: f64) -> Case {
+    let tolerance = Tolerance { relative, absolute };
+    Case { name: format!("{kernel:?}"), op: kernel.name(), work: Work::Kernel { kernel, operands, tolerance } }
+}
+
+fn matmuls(all: &mut Vec<Case>) {
+    let gelu = UnaryFn::Gelu;
+    for (seed, [m, n, k]) in
+        (0u64..).zip([[1, 1, 1], [5, 3, 7], [33, 65, 17], [64, 64, 64], [70, 10, 131], [128, 192, 64]])
+    {
+        for form in [Form::Nn, Form::Nt, Form::Tn] {
+            for (bias, then, row_sums) in [
+                (false, Then::Store, false),
+                (false, Then::Store, form == Form::Tn),
+                (true, Then::Unary { f: UnaryFn::Relu, keep: false }, false),
+                (true, Then::Unary { f: gelu, keep: true }, false),
+                (false, Then::UnaryGrad { f: gelu }, false),
+                (true, Then::Add, false),
+            ] {
+                let stream = |s: u64| 1000 * seed + s;
+                let mut operands = vec![draw(stream(1), m * k), draw(stream(2), k * n)];
+                if bias {
+                    operands.push(draw(stream(3), n));
+                }
+                if matches!(then, Then::UnaryGrad { .. } | Then::Add) {
+                    operands.push(draw(stream(4), m * n));
+                }
+                let sizes = Kernel::MatMul { form, m, n, k, bias, then, row_sums };
+                all.push(kernel(sizes, operands, 2e-5, 3e-6 * f64::from(k).sqrt()));
+            }
+        }
+    }
+}
+
+fn values_cases(all: &mut Vec<Case>) {
+    for len in [1, 257, 300_001] {
+        for f in UNARY {
+            let x = if matches!(f, UnaryFn::Log | UnaryFn::Sqrt) { positive(1, len) } else { draw(1, len) };
+            all.push(kernel(Kernel::Unary { f, len }, vec![x.clone()], 2e-5, 2e-6));
+            all.push(kernel(Kernel::UnaryGrad { f, len }, vec![x, draw(2, len)], 2e-5, 3e-6));
+        }
+        let bits = |v: f32| v.to_bits();
+        let (min_bits, max_bits) = (bits(-0.5), bits(0.25));
+        all.push(kernel(
+            Kernel::Affine { len, scale_bits: bits(-1.5), shift_bits: bits(0.25) },
+            vec![draw(3, len)],
+            1e-6,
+            1e-6,
+        ));
+        all.push(kernel(Kernel::Clamp { len, min_bits, max_bits }, vec![draw(4, len)], 0.0, 0.0));
+        all.push(kernel(Kernel::ClampGrad { len, min_bits, max_bits }, vec![draw(4, len), draw(5, len)], 0.0, 0.0));
+        all.push(kernel(Kernel::Where { len }, vec![draw(6, len), draw(7, len), draw(8, len)], 0.0, 0.0));
+        for keep in [true, false] {
+            all.push(kernel(Kernel::Mask { len, keep }, vec![draw(9, len), draw(10, len)], 0.0, 0.0));
+        }
+        all.push(kernel(Kernel::Dropout { len, p_bits: bits(0.3), stream: 5 }, vec![draw(11, len)], 1e-6, 0.0));
+    }
+    for (len, period) in [(1, 1), (257, 257), (3 * 129, 129), (300_000, 50)] {
+        for f in BINARY {
+            let operands = vec![positive(12, len), positive(13, period)];
+            all.push(kernel(Kernel::Binary { f, len, period }, operands, 2e-5, 1e-6));
+        }
+    }
+}
+
+fn copies(all: &mut Vec<Case>) {
+    let plain = Copy {
+        dims: [1, 1, 2, 3, 5, 7],
+        strides: [0, 0, 105, 35, 7, 1],
+        offset: 0,
+        axis: 0,
+        start: 0,
+        end: 1,
+        scale_bits: 1f32.to_bits(),
+        add: false,
+    };
+    let transposed = Copy { dims: [1, 1, 2, 7, 3, 5], strides: [0, 0, 105, 1, 35, 7], ..plain };
+    let expanded = Copy { strides: [0, 0, 21, 7, 0, 1], scale_bits: 0.5f32.to_bits(), ..plain };
+    let padded = Copy {
+        dims: [1, 1, 2, 3, 9, 7],
+        strides: [0, 0, 105, 35, 7, 1],
+        offset: -14,
+        axis: 4,
+        start: 2,
+        end: 7,
+        ..plain
+    };
+    let added = Copy { add: true, ..padded };
+    let sliced = Copy { dims: [1, 1, 2, 3, 2, 7], offset: 14, ..plain };
+    for copy in [plain, transposed, expanded, padded, sliced, added] {
+        all.push(kernel(Kernel::Copy(copy), vec![draw(14, 210)], 1e-7, 0.0));
+    }
+    let sum = Reduce {
+        outputs: 1,
+        inner: 1,
+        outer_stride: 0,
+        inner_stride: 1,
+        counts: [1, 1],
+        strides: [0, 1],
+        scale_bits: 1f32.to_bits(),
+    };
+    let columns = Reduce { outputs: 65, inner: 65, counts: [1, 257], strides: [0, 65], ..sum };
+    let channels = Reduce { outputs: 3, inner: 3, inner_stride: 35, counts: [4, 35], strides: [105, 1], ..sum };
+    let axis = Reduce {
+        outputs: 14,
+        inner: 7,
+        outer_stride: 35,
+        counts: [1, 5],
+        strides: [0, 7],
+        scale_bits: 0.2f32.to_bits(),
+        ..sum
+    };
+    let many = Reduce { outputs: 5000, inner: 5000, counts: [1, 3], strides: [0, 5000], ..sum };
+    let total = Reduce { counts: [1, 1000], ..sum };
+    for (reduce, len) in [(sum, 1), (columns, 65 * 257), (channels, 4 * 105), (axis, 70), (many, 15_000), (total, 1000)]
+    {
+        all.push(kernel(Kernel::Reduce(reduce), vec![draw(15, len)], 1e-5, 1e-4));
+    }
+}
+
+fn sizes([batch, c, h, w, n]: [u32; 5], [size, stride, padding, groups]: [u32; 4]) -> ConvSizes {
+    let out = |side: u32| (side + 2 * padding - size) / stride + 1;
+    ConvSizes { batch, c, h, w, n, out_h: out(h), out_w: out(w), size, stride, padding, groups }
+}
+
+fn images(all: &mut Vec<Case>) {
+    let convs = [
+        sizes([1, 1, 1, 1, 1], [1, 1, 0, 1]),
+        sizes([2, 3, 7, 9, 5], [3, 1, 1, 1]),
+        sizes([3, 4, 8, 6, 6], [3, 2, 1, 2]),
+        sizes([2, 6, 11, 11, 6], [5, 3, 2, 6]),
+        sizes([4, 8, 14, 14, 16], [3, 1, 1, 1]),
+    ];
+    for s in convs {
+        let [x, weight, dy] = [s.input_len(), s.weight_len(), s.output_len()].map(|len| len as u32);
+        for (bias, relu) in [(false, false), (true, true)] {
+            let mut operands = vec![draw(20, x), draw(21, weight)];
+            operands.extend(bias.then(|| draw(22, s.n)));
+            all.push(kernel(Kernel::Conv2d { sizes: s, bias, relu }, operands, 2e-5, 2e-5));
+        }
+        all.push(kernel(Kernel::Conv2dGradX { sizes: s }, vec![draw(23, dy), draw(21, weight)], 2e-5, 2e-5));
+        all.push(kernel(Kernel::Conv2dGradWeight { sizes: s }, vec![draw(20, x), draw(23, dy)], 2e-5, 1e-4));
+    }
+    for s in [
+        sizes([2, 3, 8, 6, 3], [2, 2, 0, 3]),
+        sizes([1, 2, 7, 7, 2], [3, 2, 1, 2]),
+        sizes([2, 4, 5, 5, 4], [5, 1, 0, 4]),
+    ] {
+        for f in [PoolFn::Max, PoolFn::Average] {
+            let (x, dy) = (draw(24, s.input_len() as u32), draw(25, s.output_len() as u32));
+            all.push(kernel(Kernel::Pool2d { f, sizes: s }, vec![x.clone()], 1e-5, 1e-6));
+            all.push(kernel(Kernel::Pool2dGrad { f, sizes: s }, vec![x, dy], 1e-5, 1e-6));
+        }
+    }
+}
+
+fn rows(all: &mut Vec<Case>) {
+    for [rows, width, vocabulary, period] in [[1, 1, 1, 0], [6, 5, 3, 3], [96, 33, 65, 32]] {
+        let tokens = Operand::Whole((0..rows).map(|row| row * 7 % vocabulary).collect());
+        let mut operands = vec![tokens.clone(), draw(30, vocabulary * width)];
+        operands.extend((period > 0).then(|| draw(31, period * width)));
+        all.push(kernel(Kernel::Embedding { rows, width, vocabulary, period }, operands, 1e-6, 1e-6));
+        let grad = Kernel::EmbeddingGrad { rows, width, vocabulary };
+        all.push(kernel(grad, vec![tokens, draw(32, rows * width)], 1e-5, 1e-5));
+    }
+    let eps_bits = 1e-5f32.to_bits();
+    for [rows, width] in [[1, 2], [3, 65], [130, 64], [5, 1000]] {
+        for centred in [true, false] {
+            let (x, weight, dy) = (draw(33, rows * width), draw(34, width), draw(36, rows * width));
+            let mut operands = vec![x.clone(), weight.clone()];
+            operands.extend(centred.then(|| draw(35, width)));
+            all.push(kernel(Kernel::Norm { rows, width, eps_bits, centred }, operands, 5e-5, 1e-5));
+            for add in [false, true] {
+                let mut operands = vec![x.clone(), weight.clone(), dy.clone()];
+                operands.extend(add.then(|| draw(37, rows * width)));
+                all.push(kernel(Kernel::NormGrad { rows, width, eps_bits, centred, add }, operands, 1e-4, 5e-5));
+            }
+            for bias in [false, true] {
+                let grad = Kernel::NormWeightGrad { rows, width, eps_bits, centred, bias };
+                all.push(kernel(grad, vec![x.clone(), dy.clone()], 5e-5, 5e-5));
+            }
+        }
+    }
+    for inverse in [false, true] {
+        let rope = Kernel::Rope {
+            rows: 22,
+            packed: 3 * 6,
+            positions: 11,
+            heads: 2,
+            width: 6,
+            base_bits: 1e4f32.to_bits(),
+            inverse,
+        };
+        all.push(kernel(rope, vec![draw(38, 22 * 18)], 1e-4, 1e-5));
+    }
+    for s in attentions() {
+        let packed = s.batch * s.t * s.packed();
+        all.push(kernel(Kernel::Attention { sizes: s }, vec![draw(39, packed)], 5e-5, 1e-5));
+        let name = format!("attention_grad_q + attention_grad_kv {s:?}");
+        all.push(Case { name, op: "attention_grad", work: Work::AttentionGrad { sizes: s } });
+    }
+}
+
+fn attentions() -> Vec<AttentionSizes> {
+    let base = AttentionSizes { batch: 2, t: 7, heads: 2, kv_heads: 2, width: 4, causal: true };
+    vec![
+        AttentionSizes { batch: 1, t: 1, heads: 1, kv_heads: 1, width: 1, ..base },
+        base,
+        AttentionSizes { causal: false, ..base },
+        AttentionSizes { t: 33, heads: 4, kv_heads: 2, width: 16, ..base },
+        AttentionSizes { t: 70, heads: 3, kv_heads: 1, width: 24, causal: false, ..base },
+        AttentionSizes { batch: 1, t: 40, heads: 1, kv_heads: 1, width: 128, ..base },
+    ]
+}
+
+fn losses(all: &mut Vec<Case>) {
+    for [rows, classes] in [[1, 2], [3, 10], [67, 65], [5, 1000], [66_000, 3]] {
+        let logits = Operand::Values(values(40, (rows * classes) as usize).iter().map(|v| 8.0 * v).collect());
+        let labels = Operand::Whole((0..rows).map(|row| row * 7 % classes).collect());
+        all.push(kernel(
+            Kernel::CrossEntropy { rows, classes },
+            vec![logits, labels],
+            5e-5,
+            2e-5 / f64::from(rows).max(1.0) + 2e-7,
+        ));
+    }
+    for len in [1, 300] {
+        all.push(kernel(Kernel::Mse { len }, vec![draw(41, len), draw(42, len)], 1e-5, 1e-6));
+        let target = Operand::Values(values(43, len as usize).iter().map(|v| 0.5 + 0.5 * v).collect());
+        all.push(kernel(Kernel::BinaryCrossEntropy { len }, vec![draw(44, len), target], 5e-5, 1e-5));
+    }
+}
+
+pub(super) async fn run(
+    kernel: Kernel,
+    operands: &[Operand],
+    tolerance: Tolerance,
+    engine: &Engine,
+) -> Result<Worst, EngineError> {
+    let outputs = kernel.output_lens();
+    let slots = operands.iter().map(Operand::len).chain(outputs.iter().copied()).collect();
+    let writes: Vec<Place> = (operands.len()..operands.len() + outputs.len()).map(Place::Slot).collect();
+    let dispatch = Dispatch { kernel, reads: (0..operands.len()).map(Place::Slot).collect(), writes: writes.clone() };
+    let mut bench = Bench::new(engine, bare_plan(vec![dispatch], slots, 64)).await?;
+    for (slot, operand) in operands.iter().enumerate() {
+        bench.write_slot(slot, operand.bytes());
+    }
+    bench.run(1).await?;
+    let expected = reference::kernel(&kernel, operands, Bench::dropout_seed(1));
+    let mut worst = Worst::none();
+    for ((place, expected), len) in writes.into_iter().zip(&expected).zip(outputs) {
+        let got = bench.read(place).await?;
+        worst = worst.max(compare(&got[..len], expected, tolerance));
+    }
+    Ok(worst)
+}
+
+/// Both halves of attention's gradient, against finite differences of the reference's forward.
+pub(super) async fn run_attention_grad(sizes: AttentionSizes, engine: &Engine) -> Result<Worst, EngineError> {
+    let packed = (sizes.batch * sizes.t * sizes.packed()) as usize;
+    let y_len = (sizes.batch * sizes.t * sizes.heads * sizes.width) as usize;
+    let sum_len = (sizes.batch * sizes.t * sizes.heads) as usize;
+    let [qkv, y, lse, dy, d_qkv, sums] = [0, 1, 2, 3, 4, 5].map(Place::Slot);
+    let plan = bare_plan(
+        vec![
+            Dispatch { kernel: Kernel::Attention { sizes }, reads: vec![qkv], writes: vec![y, lse] },
+            Dispatch {
+                kernel: Kernel::AttentionGradQ { sizes },
+                reads: vec![qkv, y, dy, lse],
+                writes: vec![d_qkv, sums],
+            },
+            Dispatch {
+                kernel: Kernel::AttentionGradKv { sizes },
+                reads: vec![qkv, dy, lse, sums],
+                writes: vec![d_qkv],
+            },
+        ],
+        vec![packed, y_len, sum_len, y_len, packed, sum_len],
+        64,
+    );
+    let mut bench = Bench::new(engine, plan).await?;
+    let (x, gradient) = (values(50, packed), values(51, y_len));
+    bench.write_slot(0, bytemuck::cast_slice(&x));
+    bench.write_slot(3, bytemuck::cast_slice(&gradient));
+    bench.run(1).await?;
+    let got = bench.read(d_qkv).await?;
+    let mut point: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
+    let objective = |point: &[f64]| -> f64 {
+        reference::attention(sizes, point)[0].iter().zip(&gradient).map(|(y, g)| y * f64::from(*g)).sum()
+    };
+    let mut worst = Worst::none();
+    // A prime stride: 60 values that fall on queries, keys and values of all heads and positions.
+    for at in (0..packed).step_by((packed / 60).max(1) | 1) {
+        let middle = point[at];
+        point[at] = middle + 1e-5;
+        let above = objective(&point);
+        point[at] = middle - 1e-5;
+        let below = objective(&point);
+        point[at] = middle;
+        let expected = (above - below) / 2e-5;
+        worst = worst.max(compare(&got[at..=at], &[expected], Tolerance { relative: 1e-4, absolute: 2e-5 }));
+    }
+    Ok(worst)
+}
+
+/// The optimizer's kernels work on the arenas: the gradients get there by an addition.
+pub(super) async fn run_optimizer(
+    len: usize,
+    decay_len: usize,
+    clip: f32,
+    engine: &Engine,
+) -> Result<Worst, EngineError> {
+    let constants = [0.9f32, 0.95, 1e-8, 0.1];
+    let gradients = Place::Gradient { offset: 0, len };
+    let parameters = Place::Parameter { offset: 0, len };
+    let words = len as u32;
+    let bits = constants.map(f32::to_bits);
+    let [a, b, partials, scale] = [0, 1, 2, 3].map(Place::Slot);
+    let add = Kernel::Binary { f: BinaryFn::Add, len: words, period: words };
+    let adam = Kernel::AdamW { len: words, decay_len: decay_len as u32, constants: bits };
+    let plan = bare_plan(
+        vec![
+            Dispatch { kernel: add, reads: vec![a, b], writes: vec![gradients] },
+            Dispatch { kernel: Kernel::NormPartials { len: words }, reads: vec![gradients], writes: vec![partials] },
+            Dispatch {
+                kernel: Kernel::ClipScale { clip_bits: clip.to_bits() },
+                reads: vec![partials],
+                writes: vec![scale],
+            },
+            Dispatch { kernel: adam, reads: vec![gradients, scale], writes: vec![parameters] },
+        ],
+        vec![len, len, NORM_PARTIALS as usize, 1],
+        len,
+    );
+    let mut bench = Bench::new(engine, plan).await?;
+    let (start, gradient) = (values(11, len), values(12, len));
+    bench.restart(&start).await?;
+    bench.write_slot(0, bytemuck::cast_slice(&gradient));
+    for step in 1..=3 {
+        bench.run(step).await?;
+    }
+    let got = bench.read(parameters).await?;
+    let expected = reference::adamw(&start, &gradient, decay_len, clip, constants, 3);
+    Ok(compare(&got, &expected, Tolerance { relative: 1e-5, absolute: 1e-6 }))
+}

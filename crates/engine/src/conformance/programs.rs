@@ -1,0 +1,252 @@
+//! Whole programs: gradients against finite differences of the loss, and the same bits twice.
+
+use potluck_graph::{
+    BinaryFn, Column, DType, Dim, Graph, Init, Loss, NodeId, Program, ProgramError, ReduceFn, UnaryFn,
+    preset::{self, CnnConfig, FeedForward, GptConfig, Norm, Positions, VitConfig},
+    random::SplitMix64,
+};
+use potluck_protocol::{Optimizer, OuterStep, Recipe, Schedule, UpdateEncoding};
+
+use super::{Case, Tolerance, Work, Worst, compare, values};
+use crate::{Engine, EngineError, Trainer};
+
+/// A program with data to run it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sample {
+    Mlp,
+    Cnn,
+    Gpt,
+    Llama,
+    Vit,
+    Shapes,
+    Regression,
+    Binary,
+}
+
+const ALL: [Sample; 8] = [
+    Sample::Mlp,
+    Sample::Cnn,
+    Sample::Gpt,
+    Sample::Llama,
+    Sample::Vit,
+    Sample::Shapes,
+    Sample::Regression,
+    Sample::Binary,
+];
+
+const BATCH: u32 = 3;
+
+pub(super) fn cases() -> Vec<Case> {
+    let gradients = ALL.map(|program| Case {
+        name: format!("gradients of the {program:?} program against finite differences"),
+        op: "program",
+        work: Work::Gradients { program },
+    });
+    let repeats = [Sample::Mlp, Sample::Cnn, Sample::Llama].map(|program| Case {
+        name: format!("two runs of the {program:?} program are bit-identical"),
+        op: "program",
+        work: Work::Repeat { program },
+    });
+    gradients.into_iter().chain(repeats).collect()
+}
+
+impl Sample {
+    fn program(self) -> Program {
+        let gpt = GptConfig { hidden: 24, ..GptConfig::gpt2(11, 5, 1, 12, 2) };
+        let llama = GptConfig {
+            heads: 3,
+            kv_heads: 1,
+            positions: Positions::Rotary { base: 1e4 },
+            feed_forward: FeedForward::SwiGlu,
+            norm: Norm::Rms,
+            tied_head: true,
+            ..gpt.clone()
+        };
+        let program = match self {
+            Sample::Mlp => preset::mlp(6, &[9, 5], 3),
+            Sample::Cnn => {
+                preset::cnn(&CnnConfig { image: [2, 8, 6], channels: vec![3, 4], residual: true, classes: 3 })
+            }
+            Sample::Gpt => preset::gpt(&gpt),
+            Sample::Llama => preset::gpt(&llama),
+            Sample::Vit => {
+                preset::vit(&VitConfig { image: [1, 6, 6], patch: 3, layers: 1, width: 8, heads: 2, classes: 3 })
+            }
+            Sample::Shapes => shapes(),
+            Sample::Regression => elementwise(),
+            Sample::Binary => binary(),
+        };
+        program.expect("the cases' programs are good")
+    }
+
+    fn batch(self, program: &Program) -> Vec<Column> {
+        let tokens = |stream: u64, count: usize, below: u32| {
+            let mut random = SplitMix64::new(stream);
+            Column::U32((0..count).map(|_| random.below(below)).collect())
+        };
+        let classes = match self {
+            Sample::Gpt | Sample::Llama => 11,
+            _ => 3,
+        };
+        let column = |(stream, spec): (u64, &potluck_graph::InputSpec)| {
+            let count = (BATCH * spec.shape.iter().product::<u32>()) as usize;
+            match spec.dtype {
+                DType::U32 => tokens(60 + stream, count, classes),
+                DType::F32 => Column::F32(values(60 + stream, count).iter().map(|v| 0.5 + 0.5 * v).collect()),
+            }
+        };
+        (0..).zip(program.inputs()).map(column).collect()
+    }
+}
+
+fn input(g: &mut Graph, name: &str, dims: &[u32], dtype: DType) -> Result<NodeId, ProgramError> {
+    let shape: Vec<Dim> = std::iter::once(Dim::Batch).chain(dims.iter().map(|&d| Dim::Of(d))).collect();
+    g.input(name, &shape, dtype)
+}
+
+/// Everything that moves values: reshape, transpose, slice, concat, repeat, reduce, dropout 0.
+fn shapes() -> Result<Program, ProgramError> {
+    let mut g = Graph::new();
+    let x = input(&mut g, "x", &[4, 6], DType::F32)?;
+    let y = input(&mut g, "y", &[], DType::U32)?;
+    let h = g.linear("a", x, 6)?;
+    let token = g.parameter("token", &[1, 6], Init::Uniform { bound: 1.0 })?;
+    let token = g.repeat(token)?;
+    let h = g.concat(token, h, 0)?;
+    let h = g.transpose(h, &[1, 0])?;
+    let left = g.slice(h, 1, 0, 3)?;
+    let right = g.slice(h, 1, 2, 5)?;
+    let h = g.binary(BinaryFn::Mul, left, right)?;
+    let h = g.reshape(h, &[2, 3, 3])?;
+    let h = g.transpose(h, &[2, 0, 1])?;
+    let h = g.reduce(ReduceFn::Mean, h, 1)?;
+    let h = g.dropout(h, 0.0)?;
+    let sum = g.reduce(ReduceFn::Sum, h, 0)?;
+    let logits = g.linear("head", sum, 3)?;
+    g.finish(Loss::cross_entropy(logits, y))
+}
+
+/// Every elementwise operation, with broadcasting.
+fn elementwise() -> Result<Program, ProgramError> {
+    let mut g = Graph::new();
+    let x = input(&mut g, "x", &[5], DType::F32)?;
+    let y = input(&mut g, "y", &[4], DType::F32)?;
+    let mut h = g.linear("a", x, 4)?;
+    let row = g.parameter("row", &[4], Init::Uniform { bound: 0.5 })?;
+    for f in [
+        UnaryFn::Sigmoid,
+        UnaryFn::Exp,
+        UnaryFn::Log,
+        UnaryFn::Silu,
+        UnaryFn::Gelu,
+        UnaryFn::Tanh,
+        UnaryFn::Exp,
+        UnaryFn::Sqrt,
+    ] {
+        h = g.unary(f, h)?;
+    }
+    let positive = g.unary(UnaryFn::Exp, row)?;
+    let h1 = g.binary(BinaryFn::Pow, h, positive)?;
+    let h2 = g.binary(BinaryFn::Div, h1, positive)?;
+    let h3 = g.binary(BinaryFn::Sub, h2, row)?;
+    let h4 = g.binary(BinaryFn::Add, h3, h)?;
+    let h5 = g.affine(h4, -0.7, 0.3)?;
+    let h6 = g.clamp(h5, -0.4, 5.0)?;
+    let condition = x_like(&mut g, x)?;
+    let h7 = g.select(condition, h6, h3)?;
+    g.finish(Loss::Mse { prediction: h7, target: y })
+}
+
+fn x_like(g: &mut Graph, x: NodeId) -> Result<NodeId, ProgramError> {
+    let part = g.slice(x, 0, 0, 4)?;
+    g.affine(part, 1.0, -0.5)
+}
+
+fn binary() -> Result<Program, ProgramError> {
+    let mut g = Graph::new();
+    let x = input(&mut g, "x", &[5], DType::F32)?;
+    let y = input(&mut g, "y", &[1], DType::F32)?;
+    let h = g.linear("a", x, 4)?;
+    let h = g.unary(UnaryFn::Tanh, h)?;
+    let logits = g.linear("head", h, 1)?;
+    g.finish(Loss::BinaryCrossEntropy { logits, target: y })
+}
+
+fn recipe() -> Recipe {
+    Recipe {
+        optimizer: Optimizer::default(),
+        lr: 1e-2,
+        schedule: Schedule::Constant,
+        ramp_steps: 0,
+        clip_norm: 1e9,
+        steps: 4,
+        batch: BATCH,
+        budget_samples: 1000,
+        target_accuracy: None,
+        outer: OuterStep::default(),
+        update: UpdateEncoding::E3m0,
+    }
+}
+
+/// Larger first values than training would take, so that no gradient drowns in rounding.
+fn start(program: &Program) -> Vec<f32> {
+    let spread = values(70, program.parameter_count());
+    program.initial(3).iter().zip(spread).map(|(p, s)| p + 0.3 * s).collect()
+}
+
+async fn mean_loss(trainer: &mut Trainer, batch: &[Column], weights: &[f32]) -> Result<f64, EngineError> {
+    trainer.restart(weights).await?;
+    let sum = trainer.evaluate(batch).await?;
+    Ok(sum.loss_sum / sum.rows as f64)
+}
+
+/// The gradient along random directions against central differences of the loss. The losses are
+/// f32 sums, so the directions are few and the tolerance is theirs: a wrong derivative is off by
+/// tens of per cent, not by one.
+pub(super) async fn run_gradients(sample: Sample, engine: &Engine) -> Result<Worst, EngineError> {
+    let program = sample.program();
+    let batch = sample.batch(&program);
+    let weights = start(&program);
+    let mut trainer = engine.trainer(&program, &recipe(), &weights).await?;
+    trainer.step(&batch, 0.0).await?;
+    let arena = trainer.gradients().await?;
+    let mut worst = Worst::none();
+    let mut offset = 0;
+    for spec in program.parameters() {
+        let len = spec.values();
+        let gradient = &arena[offset..][..len];
+        // Along the gradient itself the slope is its norm: the largest there is.
+        let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+        let h = 3e-4 / norm.max(1e-6);
+        let moved = |sign: f64| -> Vec<f32> {
+            let shift = |(at, w): (usize, &f32)| match at.checked_sub(offset) {
+                Some(i) if i < len => (f64::from(*w) + sign * h * f64::from(gradient[i])) as f32,
+                _ => *w,
+            };
+            weights.iter().enumerate().map(shift).collect()
+        };
+        let (ahead, behind) = (moved(1.0), moved(-1.0));
+        let slope = (mean_loss(&mut trainer, &batch, &ahead).await? - mean_loss(&mut trainer, &batch, &behind).await?)
+            / (2.0 * h);
+        let tolerance = Tolerance { relative: 0.02, absolute: 2e-4 * norm.max(1e-3) };
+        worst = worst.max(compare(&[slope as f32], &[norm * norm], tolerance));
+        offset += len;
+    }
+    Ok(worst)
+}
+
+/// Four steps twice, with dropout's seed and all.
+pub(super) async fn run_twice(sample: Sample, engine: &Engine) -> Result<Worst, EngineError> {
+    let program = sample.program();
+    let batch = sample.batch(&program);
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let mut trainer = engine.trainer(&program, &recipe(), &start(&program)).await?;
+        for _ in 0..4 {
+            trainer.step(&batch, 1e-2).await?;
+        }
+        runs.push(trainer.weights().await?);
+    }
+    let differing = runs[0].iter().zip(&runs[1]).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+    Ok(Worst { error: differing as f64, tolerance: 0.0 })
+}

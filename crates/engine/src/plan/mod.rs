@@ -1,0 +1,173 @@
+//! The plan: a program for one batch size, lowered to dispatches over named places in memory.
+//! Fixed once; both executors follow it to the letter.
+
+mod arena;
+mod lower;
+mod lower_ops;
+mod slots;
+
+use potluck_graph::{DType, Loss, Op, Program, differentiate, loss_rows};
+use potluck_protocol::{BlobId, Optimizer, Recipe, limits};
+
+use crate::{EngineError, Kernel, kernel::NORM_PARTIALS};
+use arena::Arena;
+
+/// A tensor's place in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A slot of its own size; slots are shared by tensors whose lives do not overlap.
+    Slot(usize),
+    /// A range of the parameter arena.
+    Parameter {
+        /// First value.
+        offset: usize,
+        /// Values.
+        len: usize,
+    },
+    /// A range of the gradient arena.
+    Gradient {
+        /// First value.
+        offset: usize,
+        /// Values.
+        len: usize,
+    },
+}
+
+/// One kernel over its operands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatch {
+    /// What to compute.
+    pub kernel: Kernel,
+    /// What it reads, in the kernel's order.
+    pub reads: Vec<Place>,
+    /// Where the results go, in the kernel's order; never one of the places that it reads.
+    pub writes: Vec<Place>,
+}
+
+/// A program, differentiated, fused and laid out for one batch size and recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Samples in a step.
+    pub batch: u32,
+    /// All dispatches of a training step, in order.
+    pub dispatches: Vec<Dispatch>,
+    /// The first ones, which an evaluation runs: forward and statistics.
+    pub forward_count: usize,
+    /// Values of each slot.
+    pub slots: Vec<usize>,
+    /// Slot of each program input, with the values that it holds.
+    pub inputs: Vec<(usize, usize)>,
+    /// For each program input of type u32 what its values must be below.
+    pub bounds: Vec<Option<u32>>,
+    /// Slot of the rows' (loss, correct).
+    pub stats: usize,
+    /// Rows in it.
+    pub stats_rows: u32,
+    /// Where the prediction (logits) lies after a forward pass, with its length.
+    pub prediction: (Place, usize),
+    /// Parameter arena: for each parameter its first value and its length.
+    pub parameters: Vec<(usize, usize)>,
+    /// Values of each arena, padding included.
+    pub arena_len: usize,
+}
+
+impl Plan {
+    /// Lowers a program.
+    ///
+    /// # Errors
+    /// Where a tensor would not fit WebGPU's default limits or the whole not a tab's memory.
+    pub fn new(program: &Program, recipe: &Recipe) -> Result<Self, EngineError> {
+        let batch = recipe.batch;
+        let graph = differentiate(program);
+        check_sizes(&graph.shapes, batch)?;
+        let arena = Arena::new(program);
+        fits("the parameter arena", arena.len as u64 * 4, limits::TENSOR_VALUES_MAX * 4)?;
+        let lowered = lower::lower(&graph, batch);
+        let (prediction, _) = program.loss().operands();
+        let pinned = [lowered.stats, lowered.resolve(prediction)];
+        let mut layout = slots::Layout::new(&lowered, &arena, &pinned);
+        let prediction = layout.place(pinned[1]);
+        let Place::Slot(stats) = layout.place(pinned[0]) else { unreachable!("statistics are in a slot") };
+        let inputs: Vec<_> = (0..program.inputs().len()).map(|input| layout.input(input)).collect();
+        layout.dispatches.extend(optimizer(recipe, &arena, &mut layout.slots));
+        let plan = Self {
+            batch,
+            dispatches: layout.dispatches,
+            forward_count: lowered.forward_count,
+            slots: layout.slots,
+            inputs,
+            bounds: bounds(program),
+            stats,
+            stats_rows: loss_rows(program.loss(), program.shapes(), batch) as u32,
+            prediction: (prediction, program.shapes()[program.loss().operands().0.index()].values_in(batch) as usize),
+            parameters: arena.places,
+            arena_len: arena.len,
+        };
+        fits("training", memory_bytes(&plan), limits::TAB_MEMORY_BYTES_MAX)?;
+        Ok(plan)
+    }
+
+    /// Names everything that can change a bit of the result on one executor.
+    pub fn id(&self) -> BlobId {
+        BlobId::of(format!("potluck-plan/2 {self:?}").as_bytes())
+    }
+}
+
+/// Bytes that a training run of this plan takes on its device: slots, parameters, gradients and
+/// two moments.
+pub fn memory_bytes(plan: &Plan) -> u64 {
+    4 * (plan.slots.iter().sum::<usize>() + 4 * plan.arena_len) as u64
+}
+
+fn fits(what: &'static str, bytes: u64, max: u64) -> Result<(), EngineError> {
+    if bytes <= max { Ok(()) } else { Err(EngineError::TooLarge { what, bytes, max }) }
+}
+
+fn check_sizes(shapes: &[potluck_graph::Shape], batch: u32) -> Result<(), EngineError> {
+    let max = limits::TENSOR_VALUES_MAX * 4;
+    shapes.iter().try_for_each(|shape| fits("a tensor", shape.values_in(batch).saturating_mul(4), max))
+}
+
+/// Labels are below the classes, tokens below the vocabulary: kernels index with them.
+fn bounds(program: &Program) -> Vec<Option<u32>> {
+    let mut bounds = vec![None; program.inputs().len()];
+    let mut bound = |node: potluck_graph::NodeId, max: u32| {
+        if let Op::Input { input } = program.nodes()[node.index()] {
+            let slot: &mut Option<u32> = &mut bounds[input as usize];
+            *slot = Some(slot.map_or(max, |m| m.min(max)));
+        }
+    };
+    for op in program.nodes() {
+        if let Op::Embedding { tokens, weight } = op {
+            bound(*tokens, program.shapes()[weight.index()].dims[0]);
+        }
+    }
+    if let Loss::CrossEntropy { logits, labels } = program.loss() {
+        bound(labels, program.shapes()[logits.index()].last());
+    }
+    debug_assert!(bounds.iter().zip(program.inputs()).all(|(b, i)| b.is_none() || i.dtype == DType::U32));
+    bounds
+}
+
+fn optimizer(recipe: &Recipe, arena: &Arena, slots: &mut Vec<usize>) -> [Dispatch; 3] {
+    let Optimizer::Adamw { beta1, beta2, eps, weight_decay } = recipe.optimizer;
+    let len = arena.len as u32;
+    let all = arena.len;
+    let gradients = Place::Gradient { offset: 0, len: all };
+    slots.extend([NORM_PARTIALS as usize, 1]);
+    let [partials, scale] = [Place::Slot(slots.len() - 2), Place::Slot(slots.len() - 1)];
+    let constants = [beta1, beta2, eps, weight_decay].map(f32::to_bits);
+    [
+        Dispatch { kernel: Kernel::NormPartials { len }, reads: vec![gradients], writes: vec![partials] },
+        Dispatch {
+            kernel: Kernel::ClipScale { clip_bits: recipe.clip_norm.to_bits() },
+            reads: vec![partials],
+            writes: vec![scale],
+        },
+        Dispatch {
+            kernel: Kernel::AdamW { len, decay_len: arena.decay_len as u32, constants },
+            reads: vec![gradients, scale],
+            writes: vec![Place::Parameter { offset: 0, len: all }],
+        },
+    ]
+}

@@ -1,0 +1,39 @@
+// Rotary positions (arXiv 2104.09864) on the first heads x width values of each row of x
+// (rows, packed), the others pass; `sign` -1 turns back. Halves are rotated as in Llama.
+
+struct Sizes {
+    rows: u32,
+    packed: u32,
+    positions: u32,
+    heads: u32,
+    width: u32,
+    base: f32,
+    sign: f32,
+}
+
+@group(0) @binding(0) var<uniform> sizes: Sizes;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(256)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let half = sizes.width / 2u;
+    for (var i = id.x; i < sizes.rows * sizes.packed; i += groups.x * 256u) {
+        let row = i / sizes.packed;
+        let column = i % sizes.packed;
+        if column >= sizes.heads * sizes.width {
+            out[i] = x[i];
+            continue;
+        }
+        let within = column % sizes.width;
+        let pair = within % half;
+        let angle = f32(row % sizes.positions) * pow(sizes.base, -2.0 * f32(pair) / f32(sizes.width));
+        let s = sizes.sign * sin(angle);
+        let c = cos(angle);
+        if within < half {
+            out[i] = x[i] * c - x[i + half] * s;
+        } else {
+            out[i] = x[i - half] * s + x[i] * c;
+        }
+    }
+}
