@@ -231,7 +231,7 @@ pub enum Kernel {
         /// The stream.
         stream: u32,
     },
-    /// A strided copy; see [`Copy`].
+    /// A strided copy; see [`struct@Copy`].
     Copy(Copy),
     /// Sums; see [`Reduce`].
     Reduce(Reduce),

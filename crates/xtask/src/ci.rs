@@ -44,6 +44,7 @@ pub(crate) fn run(project: &Project, phases: &mut Phases) -> Result<()> {
     phases.run("dependencies: bans, licences, sources", || {
         shell::run(command(project, &deny).args(["check", "bans", "licenses", "sources"]))
     })?;
+    phases.run("dependencies: advisories", || advisories(project, &deny))?;
     let machete = phases.run("bring cargo-machete", || bring(&MACHETE))?;
     phases.run("unused dependencies", || shell::run(command(project, &machete).arg(project.root())))?;
     phases.print();
@@ -54,6 +55,17 @@ fn command(project: &Project, program: &PathBuf) -> Command {
     let mut command = Command::new(program);
     command.current_dir(project.root());
     command
+}
+
+/// Known vulnerabilities, where their database can be fetched. Where it cannot (a machine that
+/// reaches package registries only), that is said and is no failure.
+fn advisories(project: &Project, deny: &PathBuf) -> Result<()> {
+    let fetched = command(project, deny).args(["fetch", "db"]).env("GIT_TERMINAL_PROMPT", "0").output()?;
+    if !fetched.status.success() {
+        println!("  NOT CHECKED: the advisory database could not be fetched");
+        return Ok(());
+    }
+    shell::run(command(project, deny).args(["check", "advisories"]))
 }
 
 /// The tool's program, installed when this version is not there yet. Outside the clone, so that a

@@ -233,10 +233,12 @@ pub(super) fn attention(sizes: AttentionSizes, qkv: &[f64]) -> Vec<Vec<f64>> {
         let score = |key: usize| {
             (0..width).map(|d| at(sample, row, head, d) * at(sample, key, kv, d)).sum::<f64>() / (width as f64).sqrt()
         };
-        let total: f64 = (0..seen).map(|key| score(key).exp()).sum();
+        let weights: Vec<f64> = (0..seen).map(|key| score(key).exp()).collect();
+        let total: f64 = weights.iter().sum();
         lse[index] = total.ln();
         for d in 0..width {
-            let mixed = (0..seen).map(|key| score(key).exp() / total * at(sample, key, kv + kv_heads, d));
+            let mixed =
+                weights.iter().enumerate().map(|(key, weight)| weight / total * at(sample, key, kv + kv_heads, d));
             y[index * width + d] = mixed.sum();
         }
     }

@@ -1,0 +1,17 @@
+//! One readable case for each rule.
+
+mod asked;
+mod ending;
+mod evaluation;
+mod leases;
+mod owner;
+mod results;
+mod rounds;
+
+use potluck_protocol::Recipe;
+
+use super::fixture::recipe;
+
+fn budget(budget_samples: u64) -> Recipe {
+    Recipe { budget_samples, ..recipe() }
+}
