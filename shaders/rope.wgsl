@@ -7,13 +7,15 @@ struct Sizes {
     positions: u32,
     heads: u32,
     width: u32,
-    base: f32,
     sign: f32,
 }
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+// Cosine and sine of each position and pair (positions, width / 2), made on the host: the sine of a
+// GPU may be off by 2^-11.
+@group(0) @binding(2) var<storage, read> turns: array<vec2<f32>>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -27,9 +29,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         }
         let within = column % sizes.width;
         let pair = within % half;
-        let angle = f32(row % sizes.positions) * pow(sizes.base, -2.0 * f32(pair) / f32(sizes.width));
-        let s = sizes.sign * sin(angle);
-        let c = cos(angle);
+        let turn = turns[row % sizes.positions * half + pair];
+        let c = turn.x;
+        let s = sizes.sign * turn.y;
         if within < half {
             out[i] = x[i] * c - x[i + half] * s;
         } else {

@@ -124,7 +124,9 @@ pub enum Kernel {
         bias: bool,
     },
     /// Rotary positions: the first `heads x width` values of each row of `packed` values turn by
-    /// their position `r % positions`, back where `inverse`.
+    /// their position `r % positions`, back where `inverse`; reads `x` and a table `(positions,
+    /// width / 2, 2)` of cosines and sines. The table is made on the host: a GPU's own sine may be
+    /// off by 2^-11.
     Rope {
         /// Rows.
         rows: u32,
@@ -136,8 +138,6 @@ pub enum Kernel {
         heads: u32,
         /// Values of a head.
         width: u32,
-        /// Base, as bits.
-        base_bits: u32,
         /// Turn back.
         inverse: bool,
     },

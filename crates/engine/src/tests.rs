@@ -169,3 +169,20 @@ fn wrong_weights_are_refused() {
     assert_eq!(nan.to_string(), "weight 7 is NaN");
     assert_eq!(pollster::block_on(trainer.weights()).expect("reads"), before);
 }
+
+#[test]
+fn rotations_share_one_table() {
+    use potluck_graph::preset::{FeedForward, GptConfig, Norm, Positions, gpt};
+    let config = GptConfig {
+        positions: Positions::Rotary { base: 1e4 },
+        feed_forward: FeedForward::SwiGlu,
+        norm: Norm::Rms,
+        ..GptConfig::gpt2(11, 5, 2, 8, 2)
+    };
+    let plan = Plan::new(&gpt(&config).expect("a good program"), &recipe(2)).expect("it fits");
+    let [(_, table)] = plan.tables.as_slice() else { panic!("{} tables", plan.tables.len()) };
+    assert_eq!(table.len(), 5 * 4);
+    assert_eq!(table[..4], [1.0, 0.0, 1.0, 0.0]);
+    let (sin, cos) = 1f64.sin_cos();
+    assert_eq!(table[4..6], [cos as f32, sin as f32]);
+}

@@ -211,10 +211,13 @@ impl Trainer {
 
 impl Executor {
     async fn new(engine: &Engine, plan: Arc<Plan>) -> Result<Self, EngineError> {
-        Ok(match &engine.gpu {
+        let tables = plan.tables.clone();
+        let mut executor = match &engine.gpu {
             None => Self::Cpu(Box::new(CpuExecutor::new(plan))),
             Some(gpu) => Self::Gpu(Box::new(GpuExecutor::new(Rc::clone(gpu), plan).await?)),
-        })
+        };
+        tables.iter().for_each(|(slot, values)| executor.write_slot(*slot, bytemuck::cast_slice(values)));
+        Ok(executor)
     }
 
     async fn restart(&mut self, arena: &[f32]) -> Result<(), EngineError> {

@@ -129,6 +129,7 @@ fn bare_plan(dispatches: Vec<Dispatch>, slots: Vec<usize>, arena_len: usize) -> 
         forward_count: dispatches.len(),
         dispatches,
         slots,
+        tables: Vec::new(),
         inputs: Vec::new(),
         bounds: Vec::new(),
         stats: 0,

@@ -49,7 +49,7 @@ pub(super) fn kernel(kernel: &Kernel, operands: &[Operand], dropout: u32) -> Vec
             }
             out
         }
-        Kernel::Rope { .. } => vec![rope(kernel, &x[0])],
+        Kernel::Rope { .. } => vec![rope(kernel, &x)],
         Kernel::Attention { sizes } => attention(sizes, &x[0]),
         Kernel::AttentionGradQ { .. } | Kernel::AttentionGradKv { .. } => unreachable!("attention has its own cases"),
         Kernel::Unary { f, .. } => map(&|v| unary(f, v)),
@@ -195,25 +195,21 @@ fn embedding(width: usize, period: usize, x: &[Vec<f64>]) -> Vec<f64> {
     (0..x[0].len() * width).map(value).collect()
 }
 
-fn rope(kernel: &Kernel, x: &[f64]) -> Vec<f64> {
-    let &Kernel::Rope { packed, positions, heads, width, base_bits, inverse, .. } = kernel else {
+fn rope(kernel: &Kernel, x: &[Vec<f64>]) -> Vec<f64> {
+    let &Kernel::Rope { packed, positions, heads, width, inverse, .. } = kernel else {
         unreachable!("asked by its kind")
     };
     let [packed, positions, heads, width] = [packed, positions, heads, width].map(|v| v as usize);
+    let (x, table) = (&x[0], &x[1]);
     let value = |at: usize| {
         let (row, column) = (at / packed, at % packed);
         if column >= heads * width {
             return x[at];
         }
         let (within, half) = (column % width, width / 2);
-        let turn = (row % positions) as f64
-            * f64::from(f32::from_bits(base_bits)).powf(-2.0 * (within % half) as f64 / width as f64);
-        let turn = if inverse { -turn } else { turn };
-        if within < half {
-            x[at] * turn.cos() - x[at + half] * turn.sin()
-        } else {
-            x[at - half] * turn.sin() + x[at] * turn.cos()
-        }
+        let turn = 2 * (row % positions * half + within % half);
+        let (cos, sin) = (table[turn], if inverse { -table[turn + 1] } else { table[turn + 1] });
+        if within < half { x[at] * cos - x[at + half] * sin } else { x[at - half] * sin + x[at] * cos }
     };
     (0..x.len()).map(value).collect()
 }

@@ -50,22 +50,20 @@ pub(super) fn reduce(reduce: Reduce, x: &[f32], out: &mut [f32]) {
     out.iter_mut().for_each(|o| *o *= scale);
 }
 
-pub(super) fn rope(kernel: &Kernel, x: &[f32], out: &mut [f32]) {
-    let &Kernel::Rope { packed, positions, heads, width, base_bits, inverse, .. } = kernel else {
+pub(super) fn rope(kernel: &Kernel, x: &[&[f32]], out: &mut [f32]) {
+    let &Kernel::Rope { packed, positions, heads, width, inverse, .. } = kernel else {
         unreachable!("dispatched by its kind")
     };
     let (packed, half) = (packed as usize, width as usize / 2);
-    let base = f32::from_bits(base_bits);
     let sign = if inverse { -1.0 } else { 1.0 };
-    for (row, (out, x)) in out.chunks_exact_mut(packed).zip(x.chunks_exact(packed)).enumerate() {
-        out.copy_from_slice(x);
-        let position = (row % positions as usize) as f32;
-        for i in 0..half {
-            let angle = position * base.powf(-2.0 * i as f32 / width as f32);
-            let (sin, cos) = (sign * angle.sin(), angle.cos());
+    for (row, (out, x0)) in out.chunks_exact_mut(packed).zip(x[0].chunks_exact(packed)).enumerate() {
+        out.copy_from_slice(x0);
+        let turns = x[1][row % positions as usize * 2 * half..].chunks_exact(2).take(half);
+        for (pair, turn) in turns.enumerate() {
+            let (cos, sin) = (turn[0], sign * turn[1]);
             for head in 0..heads as usize {
-                let at = head * width as usize + i;
-                let (a, b) = (x[at], x[at + half]);
+                let at = head * width as usize + pair;
+                let (a, b) = (x0[at], x0[at + half]);
                 out[at] = a * cos - b * sin;
                 out[at + half] = a * sin + b * cos;
             }

@@ -33,10 +33,10 @@ pub(super) fn launch(kernel: &Kernel) -> Launch {
             let launch = Launch::new(shader!("norm_weight_grad"), 2, words, [width.div_ceil(COLUMNS), 1, 1]);
             launch.with(&constants).writing(2)
         }
-        Kernel::Rope { rows, packed, positions, heads, width, base_bits, inverse } => {
+        Kernel::Rope { rows, packed, positions, heads, width, inverse } => {
             let sign: f32 = if inverse { -1.0 } else { 1.0 };
-            let words = vec![rows, packed, positions, heads, width, base_bits, sign.to_bits()];
-            Launch::new(shader!("rope"), 1, words, grid(rows * packed))
+            let words = vec![rows, packed, positions, heads, width, sign.to_bits()];
+            Launch::new(shader!("rope"), 2, words, grid(rows * packed))
         }
         Kernel::Attention { sizes } => attention(shader!("attention"), sizes, 1, 2),
         Kernel::AttentionGradQ { sizes } => attention(shader!("attention_grad_q"), sizes, 4, 2),

@@ -11,6 +11,9 @@ use crate::{Kernel, Then};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Value(pub(super) NodeId, pub(super) u8);
 
+/// Not an output: the constant table that a node's kernel reads.
+const TABLE: u8 = 2;
+
 /// A kernel over values.
 pub(super) struct Step {
     pub(super) kernel: Kernel,
@@ -19,11 +22,12 @@ pub(super) struct Step {
 }
 
 /// Where a value that no kernel has to find a slot for comes from or goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Source {
     Input { input: usize, len: usize },
     Parameter(usize),
     Gradient(usize),
+    Table(Vec<f32>),
 }
 
 /// A lowered program.
@@ -151,6 +155,15 @@ impl<'a> Lowering<'a> {
             self.emit(kernel, &reads, writes);
             return;
         }
+        if let Op::Rope { x, width, base, .. } | Op::Derivative(Derivative::RopeGrad { dy: x, width, base, .. }) =
+            *self.op(id)
+        {
+            let (kernel, reads) = lower_ops::single(self.sizes, id);
+            let table = self.rope_table(x, width, base);
+            self.emit(kernel, &reads, vec![Value(id, 0)]);
+            self.steps.last_mut().expect("just emitted").reads.push(table);
+            return;
+        }
         let (kernel, reads) = lower_ops::single(self.sizes, id);
         let second = self.second_output(id, &kernel);
         let (kernel, mut writes) = second.unwrap_or((kernel, vec![Value(id, 0)]));
@@ -158,6 +171,18 @@ impl<'a> Lowering<'a> {
             writes.push(Value(id, 1));
         }
         self.emit(kernel, &reads, writes);
+    }
+
+    /// One table for all rotations of the same shape, under the name of the first that wants it.
+    fn rope_table(&mut self, x: NodeId, width: u32, base: f32) -> Value {
+        let values = lower_ops::rope_table(self.graph.shapes[x.index()].dims[0], width, base);
+        let table = Source::Table(values);
+        if let Some((&value, _)) = self.sources.iter().find(|(_, source)| **source == table) {
+            return value;
+        }
+        let value = Value(x, TABLE);
+        self.sources.insert(value, table);
+        value
     }
 
     fn emit(&mut self, kernel: Kernel, reads: &[NodeId], writes: Vec<Value>) {

@@ -76,7 +76,7 @@ fn kernel(s: Sizes<'_>, id: NodeId, op: &Op) -> Kernel {
         }
         Op::LayerNorm { x, eps, .. } => norm(s, x, eps, true),
         Op::RmsNorm { x, eps, .. } => norm(s, x, eps, false),
-        Op::Rope { x, heads, width, base } => rope(s, x, [heads, width], base, false),
+        Op::Rope { x, heads, width, base: _ } => rope(s, x, [heads, width], false),
         Op::Attention { qkv, heads } => Kernel::Attention { sizes: s.attention(qkv, heads) },
         Op::Unary { f, .. } => Kernel::Unary { f, len },
         Op::Binary { f, b, .. } => Kernel::Binary { f, len, period: s.len(b) },
@@ -144,7 +144,7 @@ fn derivative_kernel(s: Sizes<'_>, id: NodeId, derivative: &Derivative) -> Kerne
             let (rows, width) = s.matrix(x);
             Kernel::NormWeightGrad { rows, width, eps_bits: eps.to_bits(), centred, bias: false }
         }
-        Derivative::RopeGrad { dy, heads, width, base } => rope(s, dy, [heads, width], base, true),
+        Derivative::RopeGrad { dy, heads, width, base: _ } => rope(s, dy, [heads, width], true),
         Derivative::Conv2dGradX { dy, window, groups, .. } => {
             Kernel::Conv2dGradX { sizes: s.conv(s.shape(id), s.shape(dy), window, groups) }
         }
@@ -167,9 +167,18 @@ fn norm(s: Sizes<'_>, x: NodeId, eps: f32, centred: bool) -> Kernel {
     Kernel::Norm { rows, width, eps_bits: eps.to_bits(), centred }
 }
 
-fn rope(s: Sizes<'_>, x: NodeId, [heads, width]: [u32; 2], base: f32, inverse: bool) -> Kernel {
+fn rope(s: Sizes<'_>, x: NodeId, [heads, width]: [u32; 2], inverse: bool) -> Kernel {
     let (rows, packed) = s.matrix(x);
-    Kernel::Rope { rows, packed, positions: s.shape(x).dims[0], heads, width, base_bits: base.to_bits(), inverse }
+    Kernel::Rope { rows, packed, positions: s.shape(x).dims[0], heads, width, inverse }
+}
+
+/// Cosine and sine of each position and pair, `(positions, width / 2, 2)`, rounded once from f64.
+pub(super) fn rope_table(positions: u32, width: u32, base: f32) -> Vec<f32> {
+    let angle = |position: u32, pair: u32| {
+        f64::from(position) * f64::from(base).powf(-2.0 * f64::from(pair) / f64::from(width))
+    };
+    let pairs = (0..positions).flat_map(|position| (0..width / 2).map(move |pair| angle(position, pair)));
+    pairs.flat_map(|angle| [angle.cos() as f32, angle.sin() as f32]).collect()
 }
 
 fn sum_of(outputs: u32) -> Reduce {

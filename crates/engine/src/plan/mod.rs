@@ -45,7 +45,7 @@ pub struct Dispatch {
 }
 
 /// A program, differentiated, fused and laid out for one batch size and recipe.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// Samples in a step.
     pub batch: u32,
@@ -55,6 +55,8 @@ pub struct Plan {
     pub forward_count: usize,
     /// Values of each slot.
     pub slots: Vec<usize>,
+    /// Slots that hold constants, with their values: written once, when the plan is opened.
+    pub tables: Vec<(usize, Vec<f32>)>,
     /// Slot of each program input, with the values that it holds.
     pub inputs: Vec<(usize, usize)>,
     /// For each program input of type u32 what its values must be below.
@@ -95,6 +97,7 @@ impl Plan {
             dispatches: layout.dispatches,
             forward_count: lowered.forward_count,
             slots: layout.slots,
+            tables: layout.tables,
             inputs,
             bounds: bounds(program),
             stats,

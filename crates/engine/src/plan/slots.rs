@@ -12,6 +12,7 @@ use super::{
 pub(super) struct Layout {
     pub(super) dispatches: Vec<Dispatch>,
     pub(super) slots: Vec<usize>,
+    pub(super) tables: Vec<(usize, Vec<f32>)>,
     places: BTreeMap<Value, Place>,
     inputs: BTreeMap<usize, (usize, usize)>,
 }
@@ -19,8 +20,13 @@ pub(super) struct Layout {
 impl Layout {
     /// `pinned` values outlive the step: the host reads them.
     pub(super) fn new(lowered: &Lowered, arena: &Arena, pinned: &[Value]) -> Self {
-        let mut layout =
-            Self { dispatches: Vec::new(), slots: Vec::new(), places: BTreeMap::new(), inputs: BTreeMap::new() };
+        let mut layout = Self {
+            dispatches: Vec::new(),
+            slots: Vec::new(),
+            tables: Vec::new(),
+            places: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+        };
         layout.sources(lowered, arena);
         let last_use = last_uses(lowered, pinned);
         let mut free = Vec::new();
@@ -59,6 +65,11 @@ impl Layout {
     fn sources(&mut self, lowered: &Lowered, arena: &Arena) {
         for (value, source) in &lowered.sources {
             let place = match *source {
+                Source::Table(ref values) => {
+                    self.slots.push(values.len());
+                    self.tables.push((self.slots.len() - 1, values.clone()));
+                    Place::Slot(self.slots.len() - 1)
+                }
                 Source::Input { input, len } => {
                     self.slots.push(len);
                     self.inputs.insert(input, (self.slots.len() - 1, len));
