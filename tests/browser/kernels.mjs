@@ -9,6 +9,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { launch } from "./browsers.mjs";
 import { at } from "./project.mjs";
+import { until } from "./until.mjs";
 
 /** Some hundreds of small cases on a software adapter, each with its own pipelines. */
 const RUN_MILLIS = 420_000;
@@ -53,9 +54,12 @@ async function rowsOf(page, backend) {
       (error) => (hold.error = String(error?.stack ?? error)),
     );
   }, backend);
-  const done = () => Object.keys(/** @type {any} */ (window).hold).length > 0;
-  await page.waitForFunction(done, { timeout: RUN_MILLIS, polling: 250 });
-  const { rows, error } = await page.evaluate(() => /** @type {any} */ (window).hold);
+  const held = () => page.evaluate(() => /** @type {any} */ (window).hold);
+  const ended = async () => {
+    const hold = await held();
+    return hold.rows || hold.error ? hold : null;
+  };
+  const { rows, error } = await until(`the cases on ${backend}`, ended, RUN_MILLIS);
   assert.equal(error, undefined, error);
   return rows;
 }
