@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
 use crate::fingerprint::{Fingerprint, Stamp};
@@ -25,9 +25,12 @@ pub(crate) fn run(project: &Project, tools: &Tools, phases: &mut Phases) -> Resu
     phases.run("wasm", || shell::run(&mut wasm_cargo(project, &recipe, "build")))?;
     phases.run("wasm package", || {
         let packer = Packer { project, tools, recipe: &recipe };
-        packer.pack(&recipe.page, &project.target("wasm-pack/browser"))?;
-        packer.pack(&recipe.tests, &project.target("web-tests"))?;
-        copy_test_pages(project)
+        // Side by side: wasm-opt is most of it and uses one core.
+        std::thread::scope(|scope| {
+            let tests = scope.spawn(|| packer.pack(&recipe.tests, &project.target("web-tests")));
+            packer.pack(&recipe.page, &project.target("wasm-pack/browser"))?;
+            tests.join().map_err(|_| anyhow!("packing the test module panicked"))?
+        })
     })?;
     phases.run("pages", || bundle_pages(project, tools))?;
     phases.run("size budget", || check_budget(project, &recipe))
@@ -97,18 +100,6 @@ impl Packer<'_> {
         shell::run_quietly(&mut command)?;
         fs::rename(&optimised, module).with_context(|| format!("cannot replace {}", module.display()))
     }
-}
-
-/// The page that loads the test module lies beside it, as it stands in `tests/web/`.
-fn copy_test_pages(project: &Project) -> Result<()> {
-    for entry in fs::read_dir(project.at("tests/web"))? {
-        let path = entry?.path();
-        let is_page = path.extension().is_some_and(|kind| kind == "html" || kind == "js" || kind == "mjs");
-        if let Some(name) = path.file_name().filter(|_| is_page) {
-            fs::copy(&path, project.target("web-tests").join(name))?;
-        }
-    }
-    Ok(())
 }
 
 fn bundle_pages(project: &Project, tools: &Tools) -> Result<()> {

@@ -49,8 +49,8 @@ Environment
   POTLUCK_NODE, POTLUCK_PYTHON        the same for node (20 or newer) and python3
   CI=true                             never ask, never wait for an answer
 
-A first run on two cores takes about a quarter of an hour, most of it compiling; later runs skip
-what has not changed. Everything made lies in target/, www/dist and www/node_modules, so deleting
+A first run on two cores takes five to ten minutes, most of it compiling; later runs skip what has
+not changed. Everything made lies in target/, www/dist and www/node_modules, so deleting
 these starts afresh.
 ";
 
