@@ -1,5 +1,6 @@
 // One AdamW step over the whole parameter arena (Loshchilov and Hutter, arXiv 1711.05101), with the
-// gradient scaled by the clip. Matrices lie in front of decay_len; only they decay.
+// gradient scaled by the clip. Matrices lie in front of decay_len; only they decay. What
+// lies from skip_start to skip_end belongs to another optimizer.
 
 struct Sizes {
     len: u32,
@@ -8,6 +9,8 @@ struct Sizes {
     beta2: f32,
     eps: f32,
     weight_decay: f32,
+    skip_start: u32,
+    skip_end: u32,
 }
 
 struct Step {
@@ -29,6 +32,9 @@ struct Step {
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     for (var i = id.x; i < sizes.len; i += groups.x * 256u) {
+        if sizes.skip_start <= i && i < sizes.skip_end {
+            continue;
+        }
         let g = gradients[i] * scale[0];
         let m = sizes.beta1 * first[i] + (1.0 - sizes.beta1) * g;
         let v = sizes.beta2 * second[i] + (1.0 - sizes.beta2) * g * g;

@@ -15,11 +15,13 @@ struct Sizes {
     a_column: u32,
     b_row: u32,
     b_column: u32,
+    alpha: f32,
+    beta: f32,
 }
 
 override BIAS: u32 = 0u;
 // What happens before the store: 0 nothing, 1 a function, 2 times the slope of a function, 3 plus
-// the extra operand.
+// the extra operand, 4 alpha times the sum plus beta times the extra operand.
 override THEN: u32 = 0u;
 override FUNCTION: u32 = 0u;
 // Also stores the argument of the function.
@@ -72,8 +74,8 @@ fn slope(saved: f32) -> f32 {
     }
 }
 
-fn store(sum: f32, row: u32, column: u32) {
-    let at = row * sizes.n + column;
+fn store(sum: f32, product: u32, row: u32, column: u32) {
+    let at = (product * sizes.m + row) * sizes.n + column;
     var value = sum;
     if BIAS != 0u {
         value += bias[column];
@@ -85,6 +87,7 @@ fn store(sum: f32, row: u32, column: u32) {
         case 1u: { value = apply(value); }
         case 2u: { value *= slope(extra[at]); }
         case 3u: { value += extra[at]; }
+        case 4u: { value = sizes.alpha * value + sizes.beta * extra[at]; }
         default: {}
     }
     out[at] = value;
@@ -99,8 +102,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let rows = min(vec4(row) + vec4(0u, 1u, 2u, 3u), vec4(sizes.m - 1u));
     let columns = min(vec4(column) + vec4(0u, 1u, 2u, 3u), vec4(sizes.n - 1u));
-    var at_a = rows * sizes.a_row;
-    var at_b = columns * sizes.b_column;
+    // Products of a batch lie one after another in every operand.
+    var at_a = vec4(id.z * sizes.m * sizes.k) + rows * sizes.a_row;
+    var at_b = vec4(id.z * sizes.k * sizes.n) + columns * sizes.b_column;
 
     var sums0 = vec4<f32>();
     var sums1 = vec4<f32>();
@@ -124,7 +128,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let sums = array(sums0, sums1, sums2, sums3);
     for (var i = 0u; i < 4u && row + i < sizes.m; i++) {
         for (var j = 0u; j < 4u && column + j < sizes.n; j++) {
-            store(sums[i][j], row + i, column + j);
+            store(sums[i][j], id.z, row + i, column + j);
         }
         if ROW_SUMS != 0u && column == 0u {
             second[row + i] = row_sums[i];

@@ -29,6 +29,8 @@ pub enum Kernel {
         then: Then,
         /// Form TN only: also writes the sums over `k` of `a`, a bias's gradient.
         row_sums: bool,
+        /// Products of this shape, one after another in every operand; 1 but in Muon.
+        batch: u32,
     },
     /// Convolution, with bias and ReLU; reads `x`, `weight`, and `bias` where there is one.
     Conv2d {
@@ -274,7 +276,50 @@ pub enum Kernel {
         decay_len: u32,
         /// beta1, beta2, eps and weight decay, as bits.
         constants: [u32; 4],
+        /// First value that another optimizer takes care of.
+        skip_start: u32,
+        /// One past the last.
+        skip_end: u32,
     },
+    /// One step of SGD with Nesterov momentum over the arena: `m <- mu m + g; p <- p - lr (g + mu m
+    /// + decay p)`; reads gradients and the clip scale, changes parameters and the first moment.
+    Sgd {
+        /// Values of the arena.
+        len: u32,
+        /// Values before this one are matrices and decay.
+        decay_len: u32,
+        /// Momentum, as bits.
+        momentum_bits: u32,
+        /// Weight decay, as bits.
+        decay_bits: u32,
+    },
+    /// Gathers the Nesterov updates of many matrices into one stack `(count, n, m)`, each lying with
+    /// its shorter side as rows and padded with zeros, scaled to a Frobenius norm of 1 at most:
+    /// `m <- mu m + g; u = g + mu m; out = u / (|u| + 1e-7)`. Reads gradients, the clip scale and the
+    /// table; changes the first moment.
+    MuonGather(Stack),
+    /// Puts a stack back: `p <- p - lr (0.2 sqrt(larger side) x + decay p)`; reads the stack and
+    /// the table, changes parameters.
+    MuonApply {
+        /// The stack.
+        stack: Stack,
+        /// Weight decay, as bits.
+        decay_bits: u32,
+    },
+}
+
+/// Matrices side by side; where each lies is said by a table of u32 `(count, 4)`: its first value in
+/// the arena, its rows, its columns, and 1 where it is put in transposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct Stack {
+    /// Matrices.
+    pub count: u32,
+    /// Rows: the shorter side, the same for all.
+    pub n: u32,
+    /// Columns: the longest longer side.
+    pub m: u32,
+    /// Nesterov momentum, as bits.
+    pub momentum_bits: u32,
 }
 
 /// How the operands of a matrix product lie in memory.
@@ -307,6 +352,13 @@ pub enum Then {
     },
     /// Plus the extra operand.
     Add,
+    /// `alpha sum + beta extra`.
+    Blend {
+        /// Factor of the sum, as bits.
+        alpha_bits: u32,
+        /// Factor of the extra operand, as bits.
+        beta_bits: u32,
+    },
 }
 
 /// Sizes of a convolution or a pooling over NCHW images.
@@ -461,6 +513,9 @@ impl Kernel {
             Kernel::NormPartials { .. } => "norm_partials",
             Kernel::ClipScale { .. } => "clip_scale",
             Kernel::AdamW { .. } => "adamw",
+            Kernel::Sgd { .. } => "sgd",
+            Kernel::MuonGather(_) => "muon_gather",
+            Kernel::MuonApply { .. } => "muon_apply",
         }
     }
 
@@ -468,8 +523,8 @@ impl Kernel {
     pub fn output_lens(&self) -> Vec<usize> {
         let product = |dims: &[u32]| dims.iter().map(|&d| d as usize).product::<usize>();
         match *self {
-            Kernel::MatMul { m, n, then, row_sums, .. } => {
-                let out = product(&[m, n]);
+            Kernel::MatMul { m, n, then, row_sums, batch, .. } => {
+                let out = product(&[batch, m, n]);
                 match then {
                     Then::Unary { keep: true, .. } => vec![out, out],
                     _ if row_sums => vec![out, m as usize],
@@ -503,13 +558,16 @@ impl Kernel {
             | Kernel::Where { len }
             | Kernel::Mask { len, .. }
             | Kernel::Dropout { len, .. }
-            | Kernel::AdamW { len, .. } => vec![len as usize],
+            | Kernel::AdamW { len, .. }
+            | Kernel::Sgd { len, .. } => vec![len as usize],
             Kernel::Copy(Copy { dims, .. }) => vec![product(&dims)],
             Kernel::Reduce(Reduce { outputs, .. }) => vec![outputs as usize],
             Kernel::CrossEntropy { rows, classes } => vec![2 * rows as usize, product(&[rows, classes])],
             Kernel::Mse { len } | Kernel::BinaryCrossEntropy { len } => vec![2 * len as usize, len as usize],
             Kernel::NormPartials { .. } => vec![NORM_PARTIALS as usize],
             Kernel::ClipScale { .. } => vec![1],
+            Kernel::MuonGather(Stack { count, n, m, .. }) => vec![product(&[count, n, m])],
+            Kernel::MuonApply { .. } => vec![],
         }
     }
 }

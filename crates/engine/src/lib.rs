@@ -17,6 +17,6 @@ mod tests;
 mod trainer;
 
 pub use error::EngineError;
-pub use kernel::{AttentionSizes, ConvSizes, Copy, Form, Kernel, Reduce, Then};
+pub use kernel::{AttentionSizes, ConvSizes, Copy, Form, Kernel, Reduce, Stack, Then};
 pub use plan::{Dispatch, Place, Plan, memory_bytes};
 pub use trainer::{BatchEvaluation, Choice, Engine, Trainer};

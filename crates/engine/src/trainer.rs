@@ -93,9 +93,12 @@ impl Engine {
     pub async fn trainer(&self, program: &Program, recipe: &Recipe, init: &[f32]) -> Result<Trainer, EngineError> {
         let plan = Arc::new(Plan::new(program, recipe)?);
         let executor = Executor::new(self, Arc::clone(&plan)).await?;
-        let Optimizer::Adamw { beta1, beta2, .. } = recipe.optimizer;
+        let betas = match recipe.optimizer {
+            Optimizer::Adamw { beta1, beta2, .. } | Optimizer::Muon { beta1, beta2, .. } => [beta1, beta2],
+            Optimizer::Sgd { .. } => [0.0, 0.0],
+        };
         let parameter_count = program.parameter_count();
-        let mut trainer = Trainer { plan, betas: [beta1, beta2], executor, parameter_count, steps_done: 0, seed: 0 };
+        let mut trainer = Trainer { plan, betas, executor, parameter_count, steps_done: 0, seed: 0 };
         trainer.restart(init).await?;
         Ok(trainer)
     }
@@ -267,10 +270,6 @@ impl Bench {
     pub(crate) async fn new(engine: &Engine, plan: Plan) -> Result<Self, EngineError> {
         let plan = Arc::new(plan);
         Ok(Self { executor: Executor::new(engine, Arc::clone(&plan)).await?, plan })
-    }
-
-    pub(crate) async fn restart(&mut self, arena: &[f32]) -> Result<(), EngineError> {
-        self.executor.restart(arena).await
     }
 
     /// The seed of dropout in step `t`.

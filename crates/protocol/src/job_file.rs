@@ -164,9 +164,18 @@ struct RawTrain {
     batch: Option<Spanned<u32>>,
     budget_samples: Spanned<u64>,
     target_accuracy: Option<Spanned<f32>>,
+    optimizer: Option<RawOptimizer>,
     weight_decay: Option<Spanned<f32>>,
     outer: Option<Spanned<OuterStep>>,
     update: Option<UpdateEncoding>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawOptimizer {
+    Adamw,
+    Muon,
+    Sgd,
 }
 
 #[derive(Deserialize)]
@@ -336,6 +345,7 @@ fn train(source: &Source<'_>, raw: Spanned<RawTrain>) -> Result<Recipe, JobFileE
         batch,
         budget_samples,
         target_accuracy,
+        optimizer,
         weight_decay,
         outer,
         update,
@@ -343,9 +353,14 @@ fn train(source: &Source<'_>, raw: Spanned<RawTrain>) -> Result<Recipe, JobFileE
     fn value<T: Copy>(field: &Option<Spanned<T>>, default: T) -> T {
         field.as_ref().map_or(default, |f| *f.as_ref())
     }
-    let Optimizer::Adamw { beta1, beta2, eps, weight_decay: decay } = Optimizer::default();
+    let optimizer = match optimizer {
+        None | Some(RawOptimizer::Adamw) => Optimizer::default(),
+        Some(RawOptimizer::Muon) => Optimizer::muon(),
+        Some(RawOptimizer::Sgd) => Optimizer::sgd(),
+    };
+    let decay = weight_decay.as_ref().map(|d| *d.as_ref());
     let recipe = Recipe {
-        optimizer: Optimizer::Adamw { beta1, beta2, eps, weight_decay: value(&weight_decay, decay) },
+        optimizer: decay.map_or(optimizer, |decay| optimizer.with_weight_decay(decay)),
         lr: value(&lr, 4e-3),
         schedule: schedule.unwrap_or(Schedule::Cosine),
         ramp_steps: value(&ramp_steps, 3),
@@ -472,6 +487,21 @@ budget_samples = 60000
             "budget_samples = 60000",
             "budget_samples = 60000\nsteps = 99",
             expect!["line 22, column 9: train.steps: expected 4 to 16, got 99"],
+        );
+    }
+
+    #[test]
+    fn an_optimizer_is_chosen_by_name() {
+        let text =
+            GOOD.replace("budget_samples = 60000", "budget_samples = 60000\noptimizer = \"muon\"\nweight_decay = 0.0");
+        let file = JobFile::parse(&text).expect("a good file");
+        assert_eq!(file.train.optimizer, Optimizer::muon().with_weight_decay(0.0));
+        check(
+            "budget_samples = 60000",
+            "budget_samples = 60000\noptimizer = \"adam\"",
+            expect![
+                "line 22, column 13: train.optimizer: unknown variant `adam`, expected one of `adamw`, `muon`, `sgd`"
+            ],
         );
     }
 

@@ -50,6 +50,66 @@ pub enum Optimizer {
         /// Decoupled weight decay, scaled by the learning rate.
         weight_decay: f32,
     },
+    /// Muon on hidden matrices (Jordan 2024): momentum, then five Newton-Schulz steps towards the
+    /// nearest orthogonal matrix, scaled by `0.2 sqrt(larger side)` so that one learning rate serves
+    /// both (Moonlight, arXiv 2502.16982). AdamW for embeddings, head, norms and biases.
+    Muon {
+        /// Nesterov momentum of the matrices.
+        momentum: f32,
+        /// AdamW's decay of the first moment.
+        beta1: f32,
+        /// AdamW's decay of the second moment.
+        beta2: f32,
+        /// AdamW's term beside the root of the second moment.
+        eps: f32,
+        /// Decoupled weight decay of all matrices, scaled by the learning rate.
+        weight_decay: f32,
+    },
+    /// Stochastic gradient descent with Nesterov momentum on everything.
+    Sgd {
+        /// Momentum, 0 for none.
+        momentum: f32,
+        /// Decoupled weight decay of matrices, scaled by the learning rate.
+        weight_decay: f32,
+    },
+}
+
+impl Optimizer {
+    /// Muon with the field's usual constants.
+    pub fn muon() -> Self {
+        Self::Muon { momentum: 0.9, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 }
+    }
+
+    /// SGD with momentum 0.9 and no decay.
+    pub fn sgd() -> Self {
+        Self::Sgd { momentum: 0.9, weight_decay: 0.0 }
+    }
+
+    /// The same with another weight decay.
+    pub fn with_weight_decay(self, decay: f32) -> Self {
+        match self {
+            Self::Adamw { beta1, beta2, eps, weight_decay: _ } => {
+                Self::Adamw { beta1, beta2, eps, weight_decay: decay }
+            }
+            Self::Muon { momentum, beta1, beta2, eps, weight_decay: _ } => {
+                Self::Muon { momentum, beta1, beta2, eps, weight_decay: decay }
+            }
+            Self::Sgd { momentum, weight_decay: _ } => Self::Sgd { momentum, weight_decay: decay },
+        }
+    }
+
+    fn is_sound(self) -> bool {
+        let unit = |x: f32| (0.0..1.0).contains(&x);
+        let adam = |beta1, beta2, eps: f32| unit(beta1) && unit(beta2) && eps.is_finite() && eps > 0.0;
+        let (sound, decay) = match self {
+            Self::Adamw { beta1, beta2, eps, weight_decay } => (adam(beta1, beta2, eps), weight_decay),
+            Self::Muon { momentum, beta1, beta2, eps, weight_decay } => {
+                (unit(momentum) && adam(beta1, beta2, eps), weight_decay)
+            }
+            Self::Sgd { momentum, weight_decay } => (unit(momentum), weight_decay),
+        };
+        sound && (0.0..=1.0).contains(&decay)
+    }
 }
 
 impl Default for Optimizer {
@@ -121,7 +181,6 @@ impl Recipe {
             outer,
             update: _,
         } = self;
-        let Optimizer::Adamw { beta1, beta2, eps, weight_decay } = optimizer;
         let positive = |x: f32| x.is_finite() && x > 0.0;
         let unit = |x: f32| (0.0..1.0).contains(&x);
         if !positive(*lr) || *lr > 10.0 {
@@ -148,8 +207,9 @@ impl Recipe {
         if target_accuracy.is_some_and(|a| !(a > 0.0 && a <= 1.0)) {
             return Some(("target_accuracy", "above 0 and at most 1".to_owned()));
         }
-        if !unit(*beta1) || !unit(*beta2) || !positive(*eps) || !(0.0..=1.0).contains(weight_decay) {
-            return Some(("optimizer", "beta1 and beta2 in [0, 1), eps above 0, weight_decay in [0, 1]".to_owned()));
+        if !optimizer.is_sound() {
+            let expected = "betas and momentum in [0, 1), eps above 0, weight_decay in [0, 1]";
+            return Some(("optimizer", expected.to_owned()));
         }
         if !positive(outer.lr) || outer.lr > 2.0 || !unit(outer.momentum) {
             return Some(("outer", "lr above 0 and at most 2, momentum in [0, 1)".to_owned()));

@@ -3,8 +3,8 @@
 use potluck_graph::{BinaryFn, PoolFn, UnaryFn};
 
 use super::{
-    Case, Dispatch, Engine, EngineError, Kernel, NORM_PARTIALS, Operand, Place, Tolerance, Work, Worst, bare_plan,
-    compare, reference, values,
+    Case, Dispatch, Engine, EngineError, Kernel, Operand, Place, Tolerance, Work, Worst, bare_plan, compare, reference,
+    values,
 };
 use crate::{AttentionSizes, ConvSizes, Copy, Form, Reduce, Then, trainer::Bench};
 
@@ -28,10 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
     images(&mut all);
     rows(&mut all);
     losses(&mut all);
-    for (len, decay_len, clip) in [(64, 0, 1e9), (640, 320, 1.0), (300_032, 300_032, 0.5)] {
-        let name = format!("norm_partials + clip_scale + adamw, {len} values, {decay_len} decay, clip {clip}");
-        all.push(Case { name, op: "adamw", work: Work::Optimizer { len, decay_len, clip } });
-    }
+    batches(&mut all);
     all
 }
 
@@ -71,9 +68,23 @@ fn matmuls(all: &mut Vec<Case>) {
                 if matches!(then, Then::UnaryGrad { .. } | Then::Add) {
                     operands.push(draw(stream(4), m * n));
                 }
-                let sizes = Kernel::MatMul { form, m, n, k, bias, then, row_sums };
+                let sizes = Kernel::MatMul { form, m, n, k, bias, then, row_sums, batch: 1 };
                 all.push(kernel(sizes, operands, 2e-5, 3e-6 * f64::from(k).sqrt()));
             }
+        }
+    }
+}
+
+/// Products one after another, as Muon has them.
+fn batches(all: &mut Vec<Case>) {
+    for (form, then) in [
+        (Form::Nt, Then::Store),
+        (Form::Nn, Then::Blend { alpha_bits: 2f32.to_bits(), beta_bits: (-0.5f32).to_bits() }),
+    ] {
+        for [batch, m, n, k] in [[3, 5, 7, 9], [2, 33, 40, 64]] {
+            let name = format!("matmul, {batch} of ({m}, {n}, {k}), {form:?}, {then:?}");
+            let kernel = Kernel::MatMul { form, m, n, k, bias: false, then, row_sums: false, batch };
+            all.push(Case { name, op: "matmul", work: Work::Batch { kernel } });
         }
     }
 }
@@ -341,43 +352,27 @@ pub(super) async fn run_attention_grad(sizes: AttentionSizes, engine: &Engine) -
     Ok(worst)
 }
 
-/// The optimizer's kernels work on the arenas: the gradients get there by an addition.
-pub(super) async fn run_optimizer(
-    len: usize,
-    decay_len: usize,
-    clip: f32,
-    engine: &Engine,
-) -> Result<Worst, EngineError> {
-    let constants = [0.9f32, 0.95, 1e-8, 0.1];
-    let gradients = Place::Gradient { offset: 0, len };
-    let parameters = Place::Parameter { offset: 0, len };
-    let words = len as u32;
-    let bits = constants.map(f32::to_bits);
-    let [a, b, partials, scale] = [0, 1, 2, 3].map(Place::Slot);
-    let add = Kernel::Binary { f: BinaryFn::Add, len: words, period: words };
-    let adam = Kernel::AdamW { len: words, decay_len: decay_len as u32, constants: bits };
-    let plan = bare_plan(
-        vec![
-            Dispatch { kernel: add, reads: vec![a, b], writes: vec![gradients] },
-            Dispatch { kernel: Kernel::NormPartials { len: words }, reads: vec![gradients], writes: vec![partials] },
-            Dispatch {
-                kernel: Kernel::ClipScale { clip_bits: clip.to_bits() },
-                reads: vec![partials],
-                writes: vec![scale],
-            },
-            Dispatch { kernel: adam, reads: vec![gradients, scale], writes: vec![parameters] },
-        ],
-        vec![len, len, NORM_PARTIALS as usize, 1],
-        len,
-    );
-    let mut bench = Bench::new(engine, plan).await?;
-    let (start, gradient) = (values(11, len), values(12, len));
-    bench.restart(&start).await?;
-    bench.write_slot(0, bytemuck::cast_slice(&gradient));
-    for step in 1..=3 {
-        bench.run(step).await?;
+/// A batch of products against each product alone.
+pub(super) async fn run_batch(kernel: Kernel, engine: &Engine) -> Result<Worst, EngineError> {
+    let Kernel::MatMul { form, m, n, k, then, batch, .. } = kernel else { unreachable!("asked by its kind") };
+    let one = Kernel::MatMul { form, m, n, k, bias: false, then, row_sums: false, batch: 1 };
+    let lens = [m * k, k * n, m * n].map(|len| len as usize);
+    let all: Vec<Vec<f32>> = (52..).zip(lens).map(|(stream, len)| values(stream, len * batch as usize)).collect();
+    let extra = usize::from(then != Then::Store);
+    let [a, b, e, out] = [0, 1, 2, 3].map(Place::Slot);
+    let dispatch = Dispatch { kernel, reads: [a, b, e][..2 + extra].to_vec(), writes: vec![out] };
+    let slots = [lens[0], lens[1], lens[2], lens[2]].map(|len| len * batch as usize).to_vec();
+    let mut bench = Bench::new(engine, bare_plan(vec![dispatch], slots, 64)).await?;
+    (0..).zip(&all).for_each(|(slot, values)| bench.write_slot(slot, bytemuck::cast_slice(values)));
+    bench.run(1).await?;
+    let got = bench.read(out).await?;
+    let mut worst = Worst::none();
+    for at in 0..batch as usize {
+        let part = |which: usize| Operand::Values(all[which][at * lens[which]..][..lens[which]].to_vec());
+        let operands: Vec<Operand> = (0..2 + extra).map(part).collect();
+        let expected = reference::kernel(&one, &operands, 0);
+        let tolerance = Tolerance { relative: 2e-5, absolute: 3e-5 };
+        worst = worst.max(compare(&got[at * lens[2]..][..lens[2]], &expected[0], tolerance));
     }
-    let got = bench.read(parameters).await?;
-    let expected = reference::adamw(&start, &gradient, decay_len, clip, constants, 3);
-    Ok(compare(&got, &expected, Tolerance { relative: 1e-5, absolute: 1e-6 }))
+    Ok(worst)
 }

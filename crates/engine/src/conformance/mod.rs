@@ -6,9 +6,10 @@ mod kernels;
 mod programs;
 mod reference;
 
+use potluck_protocol::Optimizer;
 use serde::Serialize;
 
-use crate::{Dispatch, Engine, EngineError, Kernel, Place, Plan, kernel::NORM_PARTIALS};
+use crate::{Dispatch, Engine, EngineError, Kernel, Place, Plan};
 
 /// A kernel, a short chain of them, or a program, with its data.
 #[derive(Debug, Clone)]
@@ -24,7 +25,8 @@ pub struct Case {
 enum Work {
     Kernel { kernel: Kernel, operands: Vec<Operand>, tolerance: Tolerance },
     AttentionGrad { sizes: crate::AttentionSizes },
-    Optimizer { len: usize, decay_len: usize, clip: f32 },
+    Batch { kernel: Kernel },
+    Optimizer { program: programs::Sample, optimizer: Optimizer, clip: f32 },
     Gradients { program: programs::Sample },
     Repeat { program: programs::Sample },
 }
@@ -73,7 +75,10 @@ pub async fn run_case(case: &Case, engine: &Engine) -> CaseResult {
     let outcome = match &case.work {
         Work::Kernel { kernel, operands, tolerance } => kernels::run(*kernel, operands, *tolerance, engine).await,
         Work::AttentionGrad { sizes } => kernels::run_attention_grad(*sizes, engine).await,
-        Work::Optimizer { len, decay_len, clip } => kernels::run_optimizer(*len, *decay_len, *clip, engine).await,
+        Work::Batch { kernel } => kernels::run_batch(*kernel, engine).await,
+        Work::Optimizer { program, optimizer, clip } => {
+            programs::run_optimizer(*program, *optimizer, *clip, engine).await
+        }
         Work::Gradients { program } => programs::run_gradients(*program, engine).await,
         Work::Repeat { program } => programs::run_twice(*program, engine).await,
     };

@@ -7,7 +7,11 @@ use potluck_graph::{
 };
 use potluck_protocol::{Optimizer, OuterStep, Recipe, Schedule, UpdateEncoding};
 
-use super::{Case, Tolerance, Work, Worst, compare, values};
+use super::{
+    Case, Tolerance, Work, Worst, compare,
+    reference::{self, Trained},
+    values,
+};
 use crate::{Engine, EngineError, Trainer};
 
 /// A program with data to run it on.
@@ -47,7 +51,20 @@ pub(super) fn cases() -> Vec<Case> {
         op: "program",
         work: Work::Repeat { program },
     });
-    gradients.into_iter().chain(repeats).collect()
+    let optimizers = [
+        ("adamw", Optimizer::default(), 1e9),
+        ("adamw", Optimizer::default(), 0.01),
+        ("muon", Optimizer::muon(), 1e9),
+        ("sgd", Optimizer::sgd().with_weight_decay(0.1), 0.1),
+    ];
+    let optimizers = optimizers.into_iter().flat_map(|(op, optimizer, clip)| {
+        [Sample::Mlp, Sample::Cnn, Sample::Llama].map(|program| Case {
+            name: format!("three steps of {op} on the {program:?} program, clip {clip}"),
+            op,
+            work: Work::Optimizer { program, optimizer, clip },
+        })
+    });
+    gradients.into_iter().chain(repeats).chain(optimizers).collect()
 }
 
 impl Sample {
@@ -233,6 +250,58 @@ pub(super) async fn run_gradients(sample: Sample, engine: &Engine) -> Result<Wor
         offset += len;
     }
     Ok(worst)
+}
+
+/// Three steps with the gradients that the device itself found, against the optimizer in f64. The
+/// first two have a learning rate of 0: the moments grow while the gradient stays what it is.
+pub(super) async fn run_optimizer(
+    sample: Sample,
+    optimizer: Optimizer,
+    clip: f32,
+    engine: &Engine,
+) -> Result<Worst, EngineError> {
+    let program = sample.program();
+    let batch = sample.batch(&program);
+    let weights = start(&program);
+    let recipe = Recipe { optimizer, clip_norm: clip, ..recipe() };
+    let mut trainer = engine.trainer(&program, &recipe, &weights).await?;
+    trainer.step(&batch, 0.0).await?;
+    let gradients = trainer.gradients().await?;
+    trainer.restart(&weights).await?;
+    let lrs = [0.0, 0.0, 1e-2f32];
+    for lr in lrs {
+        trainer.step(&batch, lr).await?;
+    }
+    let got = trainer.weights().await?;
+    let mut offset = 0;
+    let hidden = hidden(&program);
+    let mut trained = Vec::new();
+    for (index, spec) in program.parameters().iter().enumerate() {
+        let range = offset..offset + spec.values();
+        offset = range.end;
+        trained.push(Trained {
+            values: weights[range.clone()].iter().map(|w| f64::from(*w)).collect(),
+            gradient: gradients[range].iter().map(|g| f64::from(*g)).collect(),
+            rows: spec.shape[0] as usize,
+            matrix: spec.is_matrix(),
+            hidden: hidden[index],
+        });
+    }
+    let expected = reference::optimizer_steps(optimizer, &trained, f64::from(clip), &lrs.map(f64::from));
+    let tolerance = match optimizer {
+        // Newton-Schulz blows rounding up with everything else: 3.4^5 at most.
+        Optimizer::Muon { .. } => Tolerance { relative: 1e-5, absolute: 2e-5 },
+        _ => Tolerance { relative: 1e-5, absolute: 2e-6 },
+    };
+    Ok(compare(&got, &expected, tolerance))
+}
+
+/// Which parameters are hidden matrices, by the names that the presets give.
+fn hidden(program: &Program) -> Vec<bool> {
+    let head = |name: &str| name.starts_with("head.") || name == "layers.2.weight";
+    let linear = |name: &str| ["layers.", "blocks.", "patches."].iter().any(|start| name.starts_with(start));
+    let specs = program.parameters().iter();
+    specs.map(|spec| spec.is_matrix() && linear(&spec.name) && !head(&spec.name)).collect()
 }
 
 /// Four steps twice, with dropout's seed and all.

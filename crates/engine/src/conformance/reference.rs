@@ -2,6 +2,7 @@
 //! without the executors' code.
 
 use potluck_graph::{BinaryFn, PoolFn, UnaryFn};
+use potluck_protocol::Optimizer;
 
 use super::Operand;
 use crate::{
@@ -87,14 +88,20 @@ pub(super) fn kernel(kernel: &Kernel, operands: &[Operand], dropout: u32) -> Vec
             let stats = x[0].iter().zip(&x[1]).flat_map(|(v, t)| [loss(sigmoid(*v), *t), right(*v, *t)]).collect();
             vec![stats, zip(&|v, t| (sigmoid(v) - t) / f64::from(len)).remove(0)]
         }
-        Kernel::NormPartials { .. } | Kernel::ClipScale { .. } | Kernel::AdamW { .. } => {
-            unreachable!("the optimizer has its own cases")
-        }
+        Kernel::NormPartials { .. }
+        | Kernel::ClipScale { .. }
+        | Kernel::AdamW { .. }
+        | Kernel::Sgd { .. }
+        | Kernel::MuonGather(_)
+        | Kernel::MuonApply { .. } => unreachable!("optimizers have their own cases"),
     }
 }
 
 fn matmul(kernel: &Kernel, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    let &Kernel::MatMul { form, m, n, k, bias, then, row_sums } = kernel else { unreachable!("asked by its kind") };
+    let &Kernel::MatMul { form, m, n, k, bias, then, row_sums, batch } = kernel else {
+        unreachable!("asked by its kind")
+    };
+    assert_eq!(batch, 1, "batches have their own case");
     let [m, n, k] = [m, n, k].map(|d| d as usize);
     let (a, b) = (&x[0], &x[1]);
     let at = |row: usize, p: usize| if form == Form::Tn { a[p * m + row] } else { a[row * k + p] };
@@ -109,6 +116,9 @@ fn matmul(kernel: &Kernel, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
         Then::Unary { f, .. } => unary(f, v),
         Then::UnaryGrad { f } => v * slope(f, extra(o)),
         Then::Add => v + extra(o),
+        Then::Blend { alpha_bits, beta_bits } => {
+            f64::from(f32::from_bits(alpha_bits)) * v + f64::from(f32::from_bits(beta_bits)) * extra(o)
+        }
     });
     let mut out = vec![after.collect()];
     if matches!(then, Then::Unary { keep: true, .. }) {
@@ -360,29 +370,77 @@ fn pool_grad(f: PoolFn, s: ConvSizes, x: &[f64], dy: &[f64]) -> Vec<f64> {
     out
 }
 
-/// `steps` AdamW steps with one and the same gradient.
-pub(super) fn adamw(
-    start: &[f32],
-    gradient: &[f32],
-    decay_len: usize,
-    clip: f32,
-    constants: [f32; 4],
-    steps: i32,
-) -> Vec<f64> {
-    let [beta1, beta2, eps, decay] = constants.map(f64::from);
-    let lr = f64::from(1e-2f32);
-    let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-    let scale = (f64::from(clip) / norm).min(1.0);
-    let mut parameters: Vec<f64> = start.iter().map(|p| f64::from(*p)).collect();
-    for (at, (p, g)) in parameters.iter_mut().zip(gradient).enumerate() {
-        let g = f64::from(*g) * scale;
-        let (mut m, mut v) = (0.0, 0.0);
-        for t in 1..=steps {
-            m = beta1 * m + (1.0 - beta1) * g;
-            v = beta2 * v + (1.0 - beta2) * g * g;
-            let pull = if at < decay_len { decay * *p } else { 0.0 };
-            *p -= lr * (m / (1.0 - beta1.powi(t)) / ((v / (1.0 - beta2.powi(t))).sqrt() + eps) + pull);
-        }
+/// Steps of an optimizer over whole parameters, one for each learning rate.
+pub(super) fn optimizer_steps(optimizer: Optimizer, parameters: &[Trained], clip: f64, lrs: &[f64]) -> Vec<f64> {
+    let norm = parameters.iter().flat_map(|p| &p.gradient).map(|g| g * g).sum::<f64>().sqrt();
+    let scale = (clip / norm).min(1.0);
+    let mut out = Vec::new();
+    for parameter in parameters {
+        let gradient: Vec<f64> = parameter.gradient.iter().map(|g| g * scale).collect();
+        out.extend(train_one(optimizer, parameter, &gradient, lrs));
     }
-    parameters
+    out
+}
+
+/// A parameter with a gradient that stays the same.
+pub(super) struct Trained {
+    pub(super) values: Vec<f64>,
+    pub(super) gradient: Vec<f64>,
+    pub(super) rows: usize,
+    pub(super) matrix: bool,
+    pub(super) hidden: bool,
+}
+
+fn train_one(optimizer: Optimizer, p: &Trained, gradient: &[f64], lrs: &[f64]) -> Vec<f64> {
+    let mut values = p.values.clone();
+    let mut m = vec![0.0; values.len()];
+    let mut v = vec![0.0; values.len()];
+    for (t, lr) in (1..).zip(lrs) {
+        let (update, decay): (Vec<f64>, f32) = match optimizer {
+            Optimizer::Muon { momentum, weight_decay, .. } if p.hidden => {
+                let mu = f64::from(momentum);
+                m.iter_mut().zip(gradient).for_each(|(m, g)| *m = mu * *m + g);
+                let nesterov: Vec<f64> = gradient.iter().zip(&m).map(|(g, m)| g + mu * m).collect();
+                let longer = p.rows.max(values.len() / p.rows) as f64;
+                let orthogonal = orthogonalised(&nesterov, p.rows);
+                (orthogonal.iter().map(|o| 0.2 * longer.sqrt() * o).collect(), weight_decay)
+            }
+            Optimizer::Adamw { beta1, beta2, eps, weight_decay }
+            | Optimizer::Muon { beta1, beta2, eps, weight_decay, .. } => {
+                let [beta1, beta2, eps] = [beta1, beta2, eps].map(f64::from);
+                let one = |((m, v), g): ((&mut f64, &mut f64), &f64)| {
+                    *m = beta1 * *m + (1.0 - beta1) * g;
+                    *v = beta2 * *v + (1.0 - beta2) * g * g;
+                    *m / (1.0 - beta1.powi(t)) / ((*v / (1.0 - beta2.powi(t))).sqrt() + eps)
+                };
+                (m.iter_mut().zip(&mut v).zip(gradient).map(one).collect(), weight_decay)
+            }
+            Optimizer::Sgd { momentum, weight_decay } => {
+                let mu = f64::from(momentum);
+                m.iter_mut().zip(gradient).for_each(|(m, g)| *m = mu * *m + g);
+                (gradient.iter().zip(&m).map(|(g, m)| g + mu * m).collect(), weight_decay)
+            }
+        };
+        let decay = if p.matrix { f64::from(decay) } else { 0.0 };
+        values.iter_mut().zip(update).for_each(|(p, u)| *p -= lr * (u + decay * *p));
+    }
+    values
+}
+
+/// Five Newton-Schulz steps, written out on the matrix as it lies.
+fn orthogonalised(x: &[f64], rows: usize) -> Vec<f64> {
+    let columns = x.len() / rows;
+    let norm = x.iter().map(|v| v * v).sum::<f64>().sqrt() + 1e-7;
+    let mut x: Vec<f64> = x.iter().map(|v| v / norm).collect();
+    let [a, b, c] = [3.4445f32, -4.7750, 2.0315].map(f64::from);
+    for _ in 0..5 {
+        // The Gram matrix on either side gives the same: X (X^T X) = (X X^T) X.
+        let gram = |i: usize, j: usize| (0..columns).map(|k| x[i * columns + k] * x[j * columns + k]).sum::<f64>();
+        let g: Vec<f64> = (0..rows * rows).map(|at| gram(at / rows, at % rows)).collect();
+        let square = |i: usize, j: usize| (0..rows).map(|k| g[i * rows + k] * g[k * rows + j]).sum::<f64>();
+        let p: Vec<f64> = (0..rows * rows).map(|at| b * g[at] + c * square(at / rows, at % rows)).collect();
+        let mixed = |i: usize, j: usize| (0..rows).map(|k| p[i * rows + k] * x[k * columns + j]).sum::<f64>();
+        x = (0..rows * columns).map(|at| a * x[at] + mixed(at / columns, at % columns)).collect();
+    }
+    x
 }

@@ -4,8 +4,8 @@
 use super::{attention, conv, elementwise, losses, matmul, norms, optimizer, shapes, tables};
 use crate::{Kernel, step::StepValues};
 
-/// Runs one kernel; operands and outputs as in [`Kernel`]. AdamW has its own function, for it
-/// changes three arenas.
+/// Runs one kernel; operands and outputs as in [`Kernel`]. Optimizers have their own functions, for
+/// they change several arenas.
 pub(super) fn run(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]], step: StepValues) {
     match *kernel {
         Kernel::MatMul { .. } => matmul::matmul(kernel, x, out),
@@ -52,6 +52,8 @@ pub(super) fn run(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]], step: S
         Kernel::BinaryCrossEntropy { .. } => losses::binary_cross_entropy(x, out),
         Kernel::NormPartials { len } => optimizer::norm_partials(&x[0][..len as usize], out[0]),
         Kernel::ClipScale { clip_bits } => out[0][0] = optimizer::clip_scale(x[0], f32::from_bits(clip_bits)),
-        Kernel::AdamW { .. } => unreachable!("the executor runs it over its arenas"),
+        Kernel::AdamW { .. } | Kernel::Sgd { .. } | Kernel::MuonGather(_) | Kernel::MuonApply { .. } => {
+            unreachable!("the executor runs them over its arenas")
+        }
     }
 }

@@ -47,10 +47,14 @@ pub(super) fn gemm(
 
 /// `out = then(a . b + bias)`; see [`Kernel::MatMul`].
 pub(super) fn matmul(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]]) {
-    let &Kernel::MatMul { form, m, n, k, bias, then, row_sums } = kernel else {
+    let &Kernel::MatMul { form, m, n, k, bias, then, row_sums, batch } = kernel else {
         unreachable!("dispatched by its kind")
     };
-    let [m, n, k] = [m, n, k].map(|d| d as usize);
+    let [m, n, k, batch] = [m, n, k, batch].map(|d| d as usize);
+    if batch > 1 {
+        one_by_one(kernel, [m * k, k * n, m * n], x, out);
+        return;
+    }
     let (a, b) = match form {
         Form::Nn => (Matrix::new(x[0], k, 1), Matrix::new(x[1], n, 1)),
         Form::Nt => (Matrix::new(x[0], k, 1), Matrix::new(x[1], 1, k)),
@@ -73,6 +77,17 @@ pub(super) fn matmul(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]]) {
     }
 }
 
+/// A batch of products, each as if it were alone; only Muon has them, without bias or sums.
+fn one_by_one(kernel: &Kernel, [a_len, b_len, out_len]: [usize; 3], x: &[&[f32]], out: &mut [&mut [f32]]) {
+    let &Kernel::MatMul { form, m, n, k, then, batch, .. } = kernel else { unreachable!("dispatched by its kind") };
+    let one = Kernel::MatMul { form, m, n, k, bias: false, then, row_sums: false, batch: 1 };
+    for at in 0..batch as usize {
+        let mut operands = vec![&x[0][at * a_len..], &x[1][at * b_len..]];
+        operands.extend(x.get(2).map(|extra| &extra[at * out_len..]));
+        matmul(&one, &operands, &mut [&mut out[0][at * out_len..][..out_len]]);
+    }
+}
+
 fn finish(then: Then, extra: &[f32], out: &mut [&mut [f32]]) {
     match then {
         Then::Store => {}
@@ -85,5 +100,9 @@ fn finish(then: Then, extra: &[f32], out: &mut [&mut [f32]]) {
         }
         Then::UnaryGrad { f } => out[0].iter_mut().zip(extra).for_each(|(o, saved)| *o *= slope(f, *saved)),
         Then::Add => out[0].iter_mut().zip(extra).for_each(|(o, e)| *o += e),
+        Then::Blend { alpha_bits, beta_bits } => {
+            let (alpha, beta) = (f32::from_bits(alpha_bits), f32::from_bits(beta_bits));
+            out[0].iter_mut().zip(extra).for_each(|(o, e)| *o = alpha * *o + beta * e);
+        }
     }
 }

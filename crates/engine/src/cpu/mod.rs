@@ -60,11 +60,7 @@ impl CpuExecutor {
 
     fn dispatch(&mut self, dispatch: &Dispatch, step: StepValues) {
         let Dispatch { kernel, reads, writes } = dispatch;
-        if let Kernel::AdamW { decay_len, constants, .. } = *kernel {
-            let scale = self.read(reads[1])[0];
-            let [m, v] = &mut self.moments;
-            let state = optimizer::AdamState { parameters: &mut self.parameters, m, v };
-            optimizer::adamw(state, &self.gradients, scale, decay_len as usize, constants.map(f32::from_bits), step);
+        if self.optimize(dispatch, step) {
             return;
         }
         // Outputs are moved out while the operands are read: a plan never writes what it reads.
@@ -78,6 +74,37 @@ impl CpuExecutor {
         for (&place, (buffer, offset)) in writes.iter().zip(outputs) {
             self.put(place, buffer, offset);
         }
+    }
+
+    /// Runs a kernel that changes the arenas; false where it is none.
+    fn optimize(&mut self, dispatch: &Dispatch, step: StepValues) -> bool {
+        let Dispatch { kernel, reads, writes } = dispatch;
+        let [m, v] = &mut self.moments;
+        let scalar = |place: Place| if let Place::Slot(slot) = place { self.slots[slot][0] } else { 1.0 };
+        match *kernel {
+            Kernel::AdamW { .. } => {
+                let state = optimizer::State { parameters: &mut self.parameters, m, v };
+                optimizer::adamw(kernel, state, &self.gradients, scalar(reads[1]), step);
+            }
+            Kernel::Sgd { .. } => {
+                let state = optimizer::State { parameters: &mut self.parameters, m, v };
+                optimizer::sgd(kernel, state, &self.gradients, scalar(reads[1]), step);
+            }
+            Kernel::MuonGather(stack) => {
+                let (Place::Slot(table), Place::Slot(out)) = (reads[2], writes[0]) else { return false };
+                let scale = scalar(reads[1]);
+                let mut target = std::mem::take(&mut self.slots[out]);
+                optimizer::muon_gather(stack, &self.slots[table], &self.gradients, scale, m, &mut target);
+                self.slots[out] = target;
+            }
+            Kernel::MuonApply { stack, decay_bits } => {
+                let (Place::Slot(x), Place::Slot(table)) = (reads[0], reads[1]) else { return false };
+                let decay = f32::from_bits(decay_bits);
+                optimizer::muon_apply(stack, &self.slots[x], &self.slots[table], decay, step.lr, &mut self.parameters);
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// Slots move whole; a range of an arena is computed aside, for two may be written at once.

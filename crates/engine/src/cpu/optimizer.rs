@@ -1,6 +1,6 @@
 //! The optimizer's kernels over the arenas.
 
-use crate::{kernel::NORM_PARTIALS, step::StepValues};
+use crate::{Kernel, Stack, kernel::NORM_PARTIALS, step::StepValues};
 
 pub(super) fn norm_partials(gradients: &[f32], out: &mut [f32]) {
     out.fill(0.0);
@@ -14,8 +14,8 @@ pub(super) fn clip_scale(partials: &[f32], clip: f32) -> f32 {
     if norm > clip { clip / norm } else { 1.0 }
 }
 
-/// What AdamW changes.
-pub(super) struct AdamState<'a> {
+/// What an optimizer changes.
+pub(super) struct State<'a> {
     pub(super) parameters: &'a mut [f32],
     pub(super) m: &'a mut [f32],
     pub(super) v: &'a mut [f32],
@@ -23,17 +23,15 @@ pub(super) struct AdamState<'a> {
 
 /// `m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2; p <- p - lr (m c1 / (sqrt(v c2) + eps) + decay p)`
 /// with `g` the clipped gradient, `c1` and `c2` the bias corrections, and decay on matrices only.
-pub(super) fn adamw(
-    state: AdamState<'_>,
-    gradients: &[f32],
-    scale: f32,
-    decay_len: usize,
-    [beta1, beta2, eps, weight_decay]: [f32; 4],
-    step: StepValues,
-) {
-    let AdamState { parameters, m, v } = state;
+pub(super) fn adamw(kernel: &Kernel, state: State<'_>, gradients: &[f32], scale: f32, step: StepValues) {
+    let &Kernel::AdamW { len, decay_len, constants, skip_start, skip_end } = kernel else {
+        unreachable!("dispatched by its kind")
+    };
+    let [beta1, beta2, eps, weight_decay] = constants.map(f32::from_bits);
+    let State { parameters, m, v } = state;
     let StepValues { lr, correction1, correction2, dropout: _ } = step;
-    let mut part = |from: usize, to: usize, decay: f32| {
+    let mut part = |from: u32, to: u32, decay: f32| {
+        let (from, to) = (from as usize, to.max(from) as usize);
         let all = parameters[from..to].iter_mut().zip(&mut m[from..to]).zip(&mut v[from..to]).zip(&gradients[from..to]);
         for (((p, m), v), gradient) in all {
             let g = gradient * scale;
@@ -42,7 +40,82 @@ pub(super) fn adamw(
             *p -= lr * (*m * correction1 / ((*v * correction2).sqrt() + eps) + decay * *p);
         }
     };
-    let len = gradients.len();
-    part(0, decay_len, weight_decay);
+    part(0, skip_start, weight_decay);
+    part(skip_end, decay_len, weight_decay);
     part(decay_len, len, 0.0);
+}
+
+/// `m <- mu m + g; p <- p - lr (g + mu m + decay p)` with `g` the clipped gradient.
+pub(super) fn sgd(kernel: &Kernel, state: State<'_>, gradients: &[f32], scale: f32, step: StepValues) {
+    let &Kernel::Sgd { decay_len, momentum_bits, decay_bits, .. } = kernel else {
+        unreachable!("dispatched by its kind")
+    };
+    let (momentum, decay) = (f32::from_bits(momentum_bits), f32::from_bits(decay_bits));
+    let State { parameters, m, v: _ } = state;
+    for (index, ((p, m), gradient)) in (0u32..).zip(parameters.iter_mut().zip(m).zip(gradients)) {
+        let g = gradient * scale;
+        *m = momentum * *m + g;
+        let decay = if index < decay_len { decay } else { 0.0 };
+        *p -= step.lr * (g + momentum * *m + decay * *p);
+    }
+}
+
+/// Where a matrix of a stack lies in the arena.
+struct Member {
+    offset: usize,
+    rows: usize,
+    columns: usize,
+    transposed: bool,
+}
+
+impl Member {
+    fn all(stack: Stack, table: &[f32]) -> impl Iterator<Item = Self> {
+        table.chunks_exact(4).take(stack.count as usize).map(|row| {
+            let [offset, rows, columns, transposed] = [0, 1, 2, 3].map(|at| row[at].to_bits() as usize);
+            Self { offset, rows, columns, transposed: transposed == 1 }
+        })
+    }
+
+    /// Calls `each(index in the stack's matrix, index in the arena)` for every value.
+    fn values(&self, m: usize, mut each: impl FnMut(usize, usize)) {
+        for row in 0..self.rows {
+            for column in 0..self.columns {
+                let inside = if self.transposed { column * m + row } else { row * m + column };
+                each(inside, self.offset + row * self.columns + column);
+            }
+        }
+    }
+}
+
+pub(super) fn muon_gather(
+    stack: Stack,
+    table: &[f32],
+    gradients: &[f32],
+    scale: f32,
+    moment: &mut [f32],
+    out: &mut [f32],
+) {
+    let (size, momentum) = ((stack.n * stack.m) as usize, f32::from_bits(stack.momentum_bits));
+    for (member, out) in Member::all(stack, table).zip(out.chunks_exact_mut(size)) {
+        out.fill(0.0);
+        let mut square = 0.0;
+        member.values(stack.m as usize, |inside, at| {
+            let g = gradients[at] * scale;
+            moment[at] = momentum * moment[at] + g;
+            out[inside] = g + momentum * moment[at];
+            square += out[inside] * out[inside];
+        });
+        let shrink = 1.0 / (square.sqrt() + 1e-7);
+        out.iter_mut().for_each(|o| *o *= shrink);
+    }
+}
+
+pub(super) fn muon_apply(stack: Stack, x: &[f32], table: &[f32], decay: f32, lr: f32, parameters: &mut [f32]) {
+    let size = (stack.n * stack.m) as usize;
+    for (member, x) in Member::all(stack, table).zip(x.chunks_exact(size)) {
+        let scale = 0.2 * (member.rows.max(member.columns) as f32).sqrt();
+        member.values(stack.m as usize, |inside, at| {
+            parameters[at] -= lr * (scale * x[inside] + decay * parameters[at]);
+        });
+    }
 }

@@ -141,9 +141,12 @@ impl Memory {
         })];
         resources.extend(operand_order(kernel, reads).map(|place| self.binding(place)));
         resources.extend(writes.iter().map(|&place| self.binding(place)));
-        if matches!(kernel, Kernel::AdamW { .. }) {
-            resources.extend(self.moments.iter().map(|moment| moment.as_entire_binding()));
-        }
+        let moments = match kernel {
+            Kernel::AdamW { .. } => 2,
+            Kernel::Sgd { .. } | Kernel::MuonGather(_) => 1,
+            _ => 0,
+        };
+        resources.extend(self.moments.iter().take(moments).map(|moment| moment.as_entire_binding()));
         while resources.len() < 1 + launch.reads + launch.writes {
             resources.push(self.spare.as_entire_binding());
         }

@@ -4,7 +4,7 @@
 //! where it wants it, the step. An operand that a variant of a kernel does not use is bound all the
 //! same, to the first operand or to a spare buffer.
 
-use crate::{Form, Kernel, Then, kernel::NORM_PARTIALS};
+use crate::{Form, Kernel, Stack, Then, kernel::NORM_PARTIALS};
 
 use super::{launch_images as images, launch_rows as rows, launch_values as values};
 
@@ -100,9 +100,20 @@ impl Launch {
                 Self::new(shader!("norm_partials"), 1, vec![len], [NORM_PARTIALS / 64, 1, 1])
             }
             Kernel::ClipScale { clip_bits } => Self::new(shader!("clip_scale"), 1, vec![clip_bits], [1, 1, 1]),
-            Kernel::AdamW { len, decay_len, constants: [beta1, beta2, eps, decay] } => {
-                let words = vec![len, decay_len, beta1, beta2, eps, decay];
+            Kernel::AdamW { len, decay_len, constants: [beta1, beta2, eps, decay], skip_start, skip_end } => {
+                let words = vec![len, decay_len, beta1, beta2, eps, decay, skip_start, skip_end];
                 Self::new(shader!("adamw"), 2, words, values::grid(len)).writing(3).stepped()
+            }
+            Kernel::Sgd { len, decay_len, momentum_bits, decay_bits } => {
+                let words = vec![len, decay_len, momentum_bits, decay_bits];
+                Self::new(shader!("sgd"), 2, words, values::grid(len)).writing(2).stepped()
+            }
+            Kernel::MuonGather(Stack { count, n, m, momentum_bits }) => {
+                Self::new(shader!("muon_gather"), 3, vec![count, n, m, momentum_bits], row_grid(count)).writing(2)
+            }
+            Kernel::MuonApply { stack: Stack { count, n, m, .. }, decay_bits } => {
+                let words = vec![count, n, m, decay_bits];
+                Self::new(shader!("muon_apply"), 2, words, values::grid(count * n * m)).stepped()
             }
         }
     }
@@ -114,7 +125,10 @@ pub(super) fn row_grid(rows: u32) -> [u32; 3] {
 }
 
 fn matmul(kernel: &Kernel) -> Launch {
-    let &Kernel::MatMul { form, m, n, k, bias, then, row_sums } = kernel else { unreachable!("asked by its kind") };
+    let &Kernel::MatMul { form, m, n, k, bias, then, row_sums, batch } = kernel else {
+        unreachable!("asked by its kind")
+    };
+    let then_of = then;
     let [a_row, a_column, b_row, b_column] = match form {
         Form::Nn => [k, 1, n, 1],
         Form::Nt => [k, 1, 1, k],
@@ -125,6 +139,11 @@ fn matmul(kernel: &Kernel) -> Launch {
         Then::Unary { f, keep } => (1, values::unary_code(f), keep),
         Then::UnaryGrad { f } => (2, values::unary_code(f), false),
         Then::Add => (3, 0, false),
+        Then::Blend { .. } => (4, 0, false),
+    };
+    let (alpha, beta) = match then_of {
+        Then::Blend { alpha_bits, beta_bits } => (alpha_bits, beta_bits),
+        _ => (0, 0),
     };
     let constants = [
         ("BIAS", u32::from(bias)),
@@ -133,6 +152,6 @@ fn matmul(kernel: &Kernel) -> Launch {
         ("KEEP", u32::from(second)),
         ("ROW_SUMS", u32::from(row_sums)),
     ];
-    let words = vec![m, n, k, a_row, a_column, b_row, b_column];
-    Launch::new(shader!("matmul"), 4, words, [n.div_ceil(32), m.div_ceil(32), 1]).with(&constants).writing(2)
+    let words = vec![m, n, k, a_row, a_column, b_row, b_column, alpha, beta];
+    Launch::new(shader!("matmul"), 4, words, [n.div_ceil(32), m.div_ceil(32), batch]).with(&constants).writing(2)
 }

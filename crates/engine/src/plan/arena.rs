@@ -1,6 +1,7 @@
-//! Where each parameter lies. Matrices come first, so that weight decay is one comparison.
+//! Where each parameter lies: first the matrices that AdamW or SGD trains, then the hidden ones that
+//! Muon may train, then the rest. So weight decay is one comparison, and Muon's share one range.
 
-use potluck_graph::Program;
+use potluck_graph::{Op, Program};
 
 /// Values that a parameter's offset is rounded up to: 64 x 4 B = 256 B, WebGPU's
 /// `minStorageBufferOffsetAlignment`.
@@ -9,27 +10,81 @@ const ALIGN: usize = 64;
 pub(super) struct Arena {
     /// For each parameter its first value and its length.
     pub(super) places: Vec<(usize, usize)>,
+    /// The hidden matrices, in the order of parameters.
+    pub(super) hidden: Vec<Hidden>,
+    /// The range of the hidden matrices.
+    pub(super) hidden_range: (usize, usize),
     /// Values before this one belong to matrices.
     pub(super) decay_len: usize,
     /// Values in all, padding included.
     pub(super) len: usize,
 }
 
+/// A matrix between hidden states; a filter is one of `(channels, taps)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hidden {
+    pub(super) offset: usize,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+}
+
+/// Groups in the order of the arena.
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum Group {
+    OtherMatrix,
+    HiddenMatrix,
+    Rest,
+}
+
 impl Arena {
     pub(super) fn new(program: &Program) -> Self {
-        let mut places = vec![(0, 0); program.parameters().len()];
+        let groups = groups(program);
+        let mut places = vec![(0, 0); groups.len()];
+        let mut hidden = Vec::new();
+        let mut ends = Vec::new();
         let mut len = 0;
-        let mut decay_len = 0;
-        for matrices in [true, false] {
-            let specs = program.parameters();
-            for (place, spec) in places.iter_mut().zip(specs).filter(|(_, s)| s.is_matrix() == matrices) {
-                *place = (len, spec.values());
+        for group in [Group::OtherMatrix, Group::HiddenMatrix, Group::Rest] {
+            for (index, spec) in program.parameters().iter().enumerate().filter(|(index, _)| groups[*index] == group) {
+                places[index] = (len, spec.values());
+                if group == Group::HiddenMatrix {
+                    let rows = spec.shape[0] as usize;
+                    hidden.push(Hidden { offset: len, rows, columns: spec.values() / rows });
+                }
                 len = (len + spec.values()).next_multiple_of(ALIGN);
             }
-            if matrices {
-                decay_len = len;
-            }
+            ends.push(len);
         }
-        Self { places, decay_len, len }
+        Self { places, hidden, hidden_range: (ends[0], ends[1]), decay_len: ends[1], len }
     }
+}
+
+/// Hidden are the weights of linear layers and convolutions, but not of the one that makes the
+/// prediction, nor one that is an embedding too.
+fn groups(program: &Program) -> Vec<Group> {
+    let mut groups: Vec<Group> = program
+        .parameters()
+        .iter()
+        .map(|spec| if spec.is_matrix() { Group::OtherMatrix } else { Group::Rest })
+        .collect();
+    let (prediction, _) = program.loss().operands();
+    let parameter_of = |id: potluck_graph::NodeId| match program.nodes()[id.index()] {
+        Op::Parameter { parameter } => Some(parameter as usize),
+        _ => None,
+    };
+    let mut outside = Vec::new();
+    for (index, op) in program.nodes().iter().enumerate() {
+        match *op {
+            Op::Linear { weight, .. } | Op::Conv2d { weight, .. } => {
+                let Some(parameter) = parameter_of(weight) else { continue };
+                groups[parameter] = Group::HiddenMatrix;
+                if index == prediction.index() {
+                    outside.push(parameter);
+                }
+            }
+            Op::Embedding { weight, .. } => outside.extend(parameter_of(weight)),
+            _ => {}
+        }
+    }
+    outside.into_iter().for_each(|parameter| groups[parameter] = Group::OtherMatrix);
+    groups
 }

@@ -309,9 +309,10 @@ impl<'a> Lowering<'a> {
     /// Kernels that find a second result on their way take the node that wants it along.
     fn second_output(&mut self, id: NodeId, kernel: &Kernel) -> Option<(Kernel, Vec<Value>)> {
         let (dy, kernel) = match (self.op(id), *kernel) {
-            (&Op::Derivative(Derivative::MatMulTn { a, .. }), Kernel::MatMul { form, m, n, k, bias, then, .. }) => {
-                (a, Kernel::MatMul { form, m, n, k, bias, then, row_sums: true })
-            }
+            (
+                &Op::Derivative(Derivative::MatMulTn { a, .. }),
+                Kernel::MatMul { form, m, n, k, bias, then, batch, .. },
+            ) => (a, Kernel::MatMul { form, m, n, k, bias, then, row_sums: true, batch }),
             (
                 &Op::Derivative(Derivative::NormWeightGrad { dy, .. }),
                 Kernel::NormWeightGrad { rows, width, eps_bits, centred, .. },
@@ -349,8 +350,8 @@ impl<'a> Lowering<'a> {
 
 fn with_then(kernel: Kernel, then: Then) -> Kernel {
     match kernel {
-        Kernel::MatMul { form, m, n, k, bias, then: _, row_sums } => {
-            Kernel::MatMul { form, m, n, k, bias, then, row_sums }
+        Kernel::MatMul { form, m, n, k, bias, then: _, row_sums, batch } => {
+            Kernel::MatMul { form, m, n, k, bias, then, row_sums, batch }
         }
         other => other,
     }

@@ -159,7 +159,7 @@ fn derivative_kernel(s: Sizes<'_>, id: NodeId, derivative: &Derivative) -> Kerne
 }
 
 fn matmul(form: Form, [m, n, k]: [u32; 3], bias: bool) -> Kernel {
-    Kernel::MatMul { form, m, n, k, bias, then: Then::Store, row_sums: false }
+    Kernel::MatMul { form, m, n, k, bias, then: Then::Store, row_sums: false, batch: 1 }
 }
 
 fn norm(s: Sizes<'_>, x: NodeId, eps: f32, centred: bool) -> Kernel {

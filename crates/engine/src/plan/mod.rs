@@ -4,12 +4,13 @@
 mod arena;
 mod lower;
 mod lower_ops;
+mod optimizer;
 mod slots;
 
 use potluck_graph::{DType, Loss, Op, Program, differentiate, loss_rows};
-use potluck_protocol::{BlobId, Optimizer, Recipe, limits};
+use potluck_protocol::{BlobId, Recipe, limits};
 
-use crate::{EngineError, Kernel, kernel::NORM_PARTIALS};
+use crate::{EngineError, Kernel};
 use arena::Arena;
 
 /// A tensor's place in memory.
@@ -91,7 +92,8 @@ impl Plan {
         let prediction = layout.place(pinned[1]);
         let Place::Slot(stats) = layout.place(pinned[0]) else { unreachable!("statistics are in a slot") };
         let inputs: Vec<_> = (0..program.inputs().len()).map(|input| layout.input(input)).collect();
-        layout.dispatches.extend(optimizer(recipe, &arena, &mut layout.slots));
+        let own = optimizer::Slots { slots: &mut layout.slots, tables: &mut layout.tables };
+        layout.dispatches.extend(optimizer::optimizer(recipe, &arena, own));
         let plan = Self {
             batch,
             dispatches: layout.dispatches,
@@ -150,27 +152,4 @@ fn bounds(program: &Program) -> Vec<Option<u32>> {
     }
     debug_assert!(bounds.iter().zip(program.inputs()).all(|(b, i)| b.is_none() || i.dtype == DType::U32));
     bounds
-}
-
-fn optimizer(recipe: &Recipe, arena: &Arena, slots: &mut Vec<usize>) -> [Dispatch; 3] {
-    let Optimizer::Adamw { beta1, beta2, eps, weight_decay } = recipe.optimizer;
-    let len = arena.len as u32;
-    let all = arena.len;
-    let gradients = Place::Gradient { offset: 0, len: all };
-    slots.extend([NORM_PARTIALS as usize, 1]);
-    let [partials, scale] = [Place::Slot(slots.len() - 2), Place::Slot(slots.len() - 1)];
-    let constants = [beta1, beta2, eps, weight_decay].map(f32::to_bits);
-    [
-        Dispatch { kernel: Kernel::NormPartials { len }, reads: vec![gradients], writes: vec![partials] },
-        Dispatch {
-            kernel: Kernel::ClipScale { clip_bits: recipe.clip_norm.to_bits() },
-            reads: vec![partials],
-            writes: vec![scale],
-        },
-        Dispatch {
-            kernel: Kernel::AdamW { len, decay_len: arena.decay_len as u32, constants },
-            reads: vec![gradients, scale],
-            writes: vec![Place::Parameter { offset: 0, len: all }],
-        },
-    ]
 }
