@@ -93,18 +93,12 @@ fn store(sum: f32, product: u32, row: u32, column: u32) {
     out[at] = value;
 }
 
-@compute @workgroup_size(8, 8)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let row = id.y * 4u;
-    let column = id.x * 4u;
-    if row >= sizes.m || column >= sizes.n {
-        return;
-    }
+fn block(row: u32, column: u32, product: u32) {
     let rows = min(vec4(row) + vec4(0u, 1u, 2u, 3u), vec4(sizes.m - 1u));
     let columns = min(vec4(column) + vec4(0u, 1u, 2u, 3u), vec4(sizes.n - 1u));
     // Products of a batch lie one after another in every operand.
-    var at_a = vec4(id.z * sizes.m * sizes.k) + rows * sizes.a_row;
-    var at_b = vec4(id.z * sizes.k * sizes.n) + columns * sizes.b_column;
+    var at_a = vec4(product * sizes.m * sizes.k) + rows * sizes.a_row;
+    var at_b = vec4(product * sizes.k * sizes.n) + columns * sizes.b_column;
 
     var sums0 = vec4<f32>();
     var sums1 = vec4<f32>();
@@ -128,10 +122,22 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let sums = array(sums0, sums1, sums2, sums3);
     for (var i = 0u; i < 4u && row + i < sizes.m; i++) {
         for (var j = 0u; j < 4u && column + j < sizes.n; j++) {
-            store(sums[i][j], id.z, row + i, column + j);
+            store(sums[i][j], product, row + i, column + j);
         }
         if ROW_SUMS != 0u && column == 0u {
             second[row + i] = row_sums[i];
         }
+    }
+}
+
+// A grid has at most 65,535 workgroups in a dimension; more rows than these cover take another turn.
+@compute @workgroup_size(8, 8)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let column = id.x * 4u;
+    if column >= sizes.n {
+        return;
+    }
+    for (var row = id.y * 4u; row < sizes.m; row += groups.y * 32u) {
+        block(row, column, id.z);
     }
 }

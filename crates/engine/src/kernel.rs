@@ -519,6 +519,21 @@ impl Kernel {
         }
     }
 
+    /// Values that the processor's executor takes beside the operands: unfolded images, and the
+    /// scores of one head.
+    pub fn scratch_values(&self) -> u64 {
+        let product = |dims: &[u32]| dims.iter().fold(1u64, |product, &d| product.saturating_mul(d.into()));
+        match *self {
+            Kernel::Conv2d { sizes: s, .. }
+            | Kernel::Conv2dGradX { sizes: s }
+            | Kernel::Conv2dGradWeight { sizes: s } => product(&[s.c / s.groups, s.size, s.size, s.out_h, s.out_w]),
+            Kernel::Pool2d { sizes: s, .. } | Kernel::Pool2dGrad { sizes: s, .. } => product(&[s.size, s.size, 2]),
+            Kernel::Attention { sizes: s } => product(&[s.t, s.t]),
+            Kernel::AttentionGradQ { sizes: s } | Kernel::AttentionGradKv { sizes: s } => product(&[s.t, s.t, 2]),
+            _ => 0,
+        }
+    }
+
     /// Values of each output, first to last.
     pub fn output_lens(&self) -> Vec<usize> {
         let product = |dims: &[u32]| dims.iter().map(|&d| d as usize).product::<usize>();

@@ -200,3 +200,41 @@ fn a_gpt_step_takes_few_dispatches() {
     assert!(muon <= adamw + 45, "{muon} dispatches with Muon, {adamw} without");
     expect!["55 with AdamW, 72 with Muon"].assert_eq(&format!("{adamw} with AdamW, {muon} with Muon"));
 }
+
+#[test]
+fn rotations_of_one_tensor_keep_their_own_tables() {
+    use potluck_graph::{DType, Dim, Graph, Loss};
+    let mut g = Graph::new();
+    let x = g.input("x", &[Dim::Batch, Dim::Of(3), Dim::Of(4)], DType::F32).expect("an input");
+    let y = g.input("y", &[Dim::Batch, Dim::Of(3)], DType::U32).expect("an input");
+    let h = g.linear("a", x, 4).expect("a layer");
+    let turned = [1e4, 5e5].map(|base| g.rope(h, 1, 4, base).expect("a rotation"));
+    let sum = g.add(turned[0], turned[1]).expect("a sum");
+    let logits = g.linear("head", sum, 3).expect("a layer");
+    let program = g.finish(Loss::cross_entropy(logits, y)).expect("a good program");
+    let plan = Plan::new(&program, &recipe(2)).expect("it fits");
+    let rotations: Vec<_> = plan.dispatches.iter().filter(|d| matches!(d.kernel, crate::Kernel::Rope { .. })).collect();
+    let tables: std::collections::BTreeSet<_> = rotations.iter().map(|d| format!("{:?}", d.reads[1])).collect();
+    assert_eq!((rotations.len(), tables.len(), plan.tables.len()), (4, 2, 2));
+}
+
+#[test]
+fn what_the_processor_needs_beside_its_operands_counts() {
+    use potluck_graph::{DType, Dim, Graph, Heads, Loss};
+    let mut g = Graph::new();
+    let x = g.input("x", &[Dim::Batch, Dim::Of(16_384), Dim::Of(3)], DType::F32).expect("an input");
+    let y = g.input("y", &[Dim::Batch, Dim::Of(16_384)], DType::U32).expect("an input");
+    let qkv = g.linear("qkv", x, 3).expect("a layer");
+    let h = g.attention(qkv, Heads { count: 1, kv_count: 1, causal: true }).expect("attention");
+    let logits = g.linear("head", h, 2).expect("a layer");
+    let program = g.finish(Loss::cross_entropy(logits, y)).expect("a good program");
+    let error = Plan::new(&program, &recipe(1)).expect_err("two matrices of a gigabyte each");
+    assert!(matches!(error, EngineError::TooLarge { what: "training", .. }), "{error}");
+}
+
+#[test]
+fn muon_takes_a_large_input_layer() {
+    let wide = preset::mlp(20_000, &[512, 512, 512, 512], 10).expect("within the limits");
+    let plan = Plan::new(&wide, &Recipe { optimizer: Optimizer::muon(), ..recipe(8) }).expect("it fits");
+    assert!(plan.slots.iter().all(|&len| len as u64 <= potluck_protocol::limits::TENSOR_VALUES_MAX));
+}

@@ -105,6 +105,20 @@ pub enum ProgramError {
         /// The parameter.
         name: String,
     },
+    /// An input is no node or several.
+    #[error("input {name:?} is {count} nodes, expected one")]
+    InputNodes {
+        /// The input.
+        name: String,
+        /// How many nodes name it.
+        count: usize,
+    },
+    /// The loss compares with something that is trained itself.
+    #[error("{node} is what the loss compares with, and depends on a parameter")]
+    TrainedTarget {
+        /// The target.
+        node: NodeId,
+    },
     /// A parameter does not influence the loss, so it cannot be trained.
     #[error("parameter {name:?} does not reach the loss")]
     Unreachable {

@@ -24,6 +24,8 @@ pub(crate) fn validate(
     }
     Walk { inputs, parameters, tensors: &tensors }.loss(NodeId(nodes.len() as u32), loss)?;
     check_reach(parameters, nodes, loss)?;
+    check_target(nodes, loss)?;
+    check_inputs(inputs, nodes)?;
     Ok(tensors.into_iter().map(|(shape, _)| shape).collect())
 }
 
@@ -114,6 +116,30 @@ fn check_reach(parameters: &[ParameterSpec], nodes: &[Op], loss: Loss) -> Result
     }
     match trained.iter().position(|t| !t) {
         Some(missing) => Err(ProgramError::Unreachable { name: parameters[missing].name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// What a prediction is compared with must not be trained itself: its gradient is not taken.
+fn check_target(nodes: &[Op], loss: Loss) -> Result<(), ProgramError> {
+    let (_, target) = loss.operands();
+    let mut trained: Vec<bool> = Vec::with_capacity(nodes.len());
+    for op in nodes {
+        trained.push(matches!(op, Op::Parameter { .. }) || op.operands().iter().any(|o| trained[o.index()]));
+    }
+    if trained[target.index()] { Err(ProgramError::TrainedTarget { node: target }) } else { Ok(()) }
+}
+
+/// A column is written to one place: every input is one node.
+fn check_inputs(inputs: &[InputSpec], nodes: &[Op]) -> Result<(), ProgramError> {
+    let mut counts = vec![0; inputs.len()];
+    for op in nodes {
+        if let Op::Input { input } = op {
+            counts[*input as usize] += 1;
+        }
+    }
+    match counts.iter().position(|&count| count != 1) {
+        Some(input) => Err(ProgramError::InputNodes { name: inputs[input].name.clone(), count: counts[input] }),
         None => Ok(()),
     }
 }
@@ -248,7 +274,8 @@ fn conv2d(x: &Shape, weight: &Shape, bias: Option<&Shape>, window: Window, group
     };
     let grouped = groups > 0 && n % groups == 0 && per_group.checked_mul(groups) == Some(c);
     let fits = x.batched && !weight.batched && grouped && rows == window.size && columns == window.size;
-    if !fits || !bias.is_none_or(|b| is_vector(b, n)) || window.padding >= window.size {
+    let bounded = window.padding < window.size && n <= GRID_MAX && is_bounded(window, h, w);
+    if !fits || !bias.is_none_or(|b| is_vector(b, n)) || !bounded {
         return Err(EXPECTED);
     }
     match (window.count(h), window.count(w)) {
@@ -258,13 +285,26 @@ fn conv2d(x: &Shape, weight: &Shape, bias: Option<&Shape>, window: Window, group
 }
 
 fn pool2d(x: &Shape, _: PoolFn, window: Window) -> Result<Shape, &'static str> {
-    const EXPECTED: &str = "x [batch, c, h, w] and a window that fits, padding below its size";
-    let &[c, h, w] = x.dims.as_slice() else { return Err(EXPECTED) };
-    match (window.count(h), window.count(w)) {
-        (Some(h), Some(w)) if x.batched && window.padding < window.size => Ok(Shape::batched(&[c, h, w])),
+    const EXPECTED: &str = "x [batch, c, h, w] and a window that fits, padding at most half of it";
+    let &[c, image_h, image_w] = x.dims.as_slice() else { return Err(EXPECTED) };
+    match (window.count(image_h), window.count(image_w)) {
+        (Some(h), Some(w))
+            if x.batched && window.padding <= window.size / 2 && is_bounded(window, image_h, image_w) =>
+        {
+            Ok(Shape::batched(&[c, h, w]))
+        }
         _ => Err(EXPECTED),
     }
 }
+
+/// A window much larger than the image sees nothing more, but costs its square.
+fn is_bounded(window: Window, h: u32, w: u32) -> bool {
+    u64::from(window.size) <= 2 * u64::from(h.max(w)) + 2
+}
+
+/// Workgroups in one dimension of a grid (`maxComputeWorkgroupsPerDimension`): one is a channel of a
+/// convolution, a head, 32 positions, 64 columns of a norm.
+const GRID_MAX: u32 = 65_535;
 
 fn embedding(tokens: &Shape, weight: &Shape) -> Result<Shape, &'static str> {
     match weight.dims.as_slice() {
@@ -274,7 +314,8 @@ fn embedding(tokens: &Shape, weight: &Shape) -> Result<Shape, &'static str> {
 }
 
 fn norm(x: &Shape, vectors: &[&Shape], eps: f32) -> Result<Shape, &'static str> {
-    let fits = x.batched && !x.dims.is_empty() && vectors.iter().all(|v| is_vector(v, x.last()));
+    let fits =
+        x.batched && !x.dims.is_empty() && x.last() <= 64 * GRID_MAX && vectors.iter().all(|v| is_vector(v, x.last()));
     if fits && eps.is_finite() && eps > 0.0 { Ok(x.clone()) } else { Err("x [batch, .., c], vectors [c], eps above 0") }
 }
 
@@ -298,7 +339,11 @@ fn attention(qkv: &Shape, heads: Heads) -> Result<Shape, &'static str> {
     let all = u64::from(count) + 2 * u64::from(kv_count);
     let fits = qkv.batched && count > 0 && kv_count > 0 && count % kv_count == 0 && u64::from(packed) % all == 0;
     let width = u64::from(packed).checked_div(all).unwrap_or(0) as u32;
-    if fits && width <= HEAD_WIDTH_MAX { Ok(Shape::batched(&[t, count * width])) } else { Err(EXPECTED) }
+    if fits && (1..=HEAD_WIDTH_MAX).contains(&width) && count <= GRID_MAX && t <= 32 * GRID_MAX {
+        Ok(Shape::batched(&[t, count * width]))
+    } else {
+        Err(EXPECTED)
+    }
 }
 
 fn binary(a: &Shape, b: &Shape) -> Result<Shape, &'static str> {

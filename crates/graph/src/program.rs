@@ -360,6 +360,46 @@ mod tests {
         check(r#""logits":8"#, r#""logits":4"#, expect![[r#"parameter "layers.1.weight" does not reach the loss"#]]);
     }
 
+    #[test]
+    fn an_input_is_one_node() {
+        check(
+            r#"{"op":"input","input":0},{"op":"input","input":1}"#,
+            r#"{"op":"input","input":1},{"op":"input","input":1}"#,
+            expect!["node 4 (linear) expects F32 in node 0, which is U32"],
+        );
+        check(
+            r#""inputs":[{"name":"x","shape":[4],"dtype":"f32"},"#,
+            r#""inputs":[{"name":"x","shape":[4],"dtype":"f32"},{"name":"z","shape":[],"dtype":"u32"},"#,
+            expect![[r#"input "y" is 0 nodes, expected one"#]],
+        );
+    }
+
+    #[test]
+    fn a_trained_target_is_refused() {
+        let mut g = crate::Graph::new();
+        let x = g.input("x", &[crate::Dim::Batch, crate::Dim::Of(2)], DType::F32).expect("an input");
+        let [a, b] = ["a", "b"].map(|name| g.linear(name, x, 2).expect("a layer"));
+        let error = g.finish(Loss::Mse { prediction: a, target: b }).expect_err("an error");
+        assert_eq!(error, ProgramError::Unreachable { name: "b.weight".to_owned() });
+        let mut g = crate::Graph::new();
+        let x = g.input("x", &[crate::Dim::Batch, crate::Dim::Of(2)], DType::F32).expect("an input");
+        let a = g.linear("a", x, 2).expect("a layer");
+        let error = g.finish(Loss::Mse { prediction: a, target: a }).expect_err("an error");
+        assert_eq!(error, ProgramError::TrainedTarget { node: a });
+    }
+
+    #[test]
+    fn huge_windows_are_refused() {
+        use crate::{Dim, Graph, PoolFn, Window};
+        let mut g = Graph::new();
+        let dims = [Dim::Batch, Dim::Of(1), Dim::Of(2), Dim::Of(2)];
+        let x = g.input("x", &dims, DType::F32).expect("an input");
+        let huge = Window { size: 65_535, stride: 65_535, padding: 65_534 };
+        assert!(g.pool2d(x, PoolFn::Max, huge).is_err());
+        assert!(g.pool2d(x, PoolFn::Max, Window { padding: 32_767, ..huge }).is_err());
+        assert!(g.conv2d("c", x, 1, huge, 1).is_err());
+    }
+
     proptest! {
         #[test]
         fn damaged_programs_never_panic(at in any::<prop::sample::Index>(), text in "[0-9a-z{}\\[\\]\",:]{0,12}", cut in 0usize..20) {

@@ -183,7 +183,11 @@ fn binary() -> Result<Program, ProgramError> {
     let mut g = Graph::new();
     let x = input(&mut g, "x", &[5], DType::F32)?;
     let y = input(&mut g, "y", &[1], DType::F32)?;
-    let h = g.linear("a", x, 4)?;
+    // A weight that is a sum: both terms have one and the same gradient.
+    let init = Init::Uniform { bound: 0.5 };
+    let [p, q] = ["p", "q"].map(|name| g.parameter(name, &[4, 5], init));
+    let weight = g.add(p?, q?)?;
+    let h = g.project(x, weight, None)?;
     let h = g.unary(UnaryFn::Tanh, h)?;
     let logits = g.linear("head", h, 1)?;
     g.finish(Loss::BinaryCrossEntropy { logits, target: y })

@@ -20,7 +20,9 @@ pub(super) fn run(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]], step: S
         Kernel::NormGrad { width, eps_bits, centred, add, .. } => {
             norms::grad(width, eps_bits, centred, x, add, out[0]);
         }
-        Kernel::NormWeightGrad { width, eps_bits, centred, .. } => norms::weight_grad(width, eps_bits, centred, x, out),
+        Kernel::NormWeightGrad { rows, width, eps_bits, centred, .. } => {
+            norms::weight_grad([rows, width], eps_bits, centred, x, out);
+        }
         Kernel::Rope { .. } => shapes::rope(kernel, x, out[0]),
         Kernel::Attention { sizes } => attention::forward(sizes, x[0], out),
         Kernel::AttentionGradQ { sizes } => attention::grad_q(sizes, x, out),

@@ -38,10 +38,10 @@ pub(super) fn grad(width: u32, eps_bits: u32, centred: bool, x: &[&[f32]], add: 
     }
 }
 
-pub(super) fn weight_grad(width: u32, eps_bits: u32, centred: bool, x: &[&[f32]], out: &mut [&mut [f32]]) {
+pub(super) fn weight_grad([rows, width]: [u32; 2], eps_bits: u32, centred: bool, x: &[&[f32]], out: &mut [&mut [f32]]) {
     let (width, eps) = (width as usize, f32::from_bits(eps_bits));
     out.iter_mut().for_each(|o| o.fill(0.0));
-    for (row, dy) in x[0].chunks_exact(width).zip(x[1].chunks_exact(width)) {
+    for (row, dy) in x[0].chunks_exact(width).zip(x[1].chunks_exact(width)).take(rows as usize) {
         let (mean, rstd) = moments(row, eps, centred);
         out[0].iter_mut().zip(row.iter().zip(dy)).for_each(|(o, (x, dy))| *o += dy * (x - mean) * rstd);
         if let Some(bias) = out.get_mut(1) {

@@ -153,5 +153,7 @@ fn matmul(kernel: &Kernel) -> Launch {
         ("ROW_SUMS", u32::from(row_sums)),
     ];
     let words = vec![m, n, k, a_row, a_column, b_row, b_column, alpha, beta];
-    Launch::new(shader!("matmul"), 4, words, [n.div_ceil(32), m.div_ceil(32), batch]).with(&constants).writing(2)
+    Launch::new(shader!("matmul"), 4, words, [n.div_ceil(32), m.div_ceil(32).min(GRID_MAX), batch])
+        .with(&constants)
+        .writing(2)
 }

@@ -28,6 +28,16 @@ pub(super) struct Hidden {
     pub(super) columns: usize,
 }
 
+impl Hidden {
+    pub(super) fn shorter(self) -> usize {
+        self.rows.min(self.columns)
+    }
+
+    pub(super) fn longer(self) -> usize {
+        self.rows.max(self.columns)
+    }
+}
+
 /// Groups in the order of the arena.
 #[derive(PartialEq, Eq, Clone, Copy)]
 enum Group {

@@ -22,12 +22,20 @@ pub(super) struct Step {
 }
 
 /// Where a value that no kernel has to find a slot for comes from or goes to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    Input { input: usize, len: usize },
+    Input {
+        input: usize,
+        len: usize,
+    },
     Parameter(usize),
     Gradient(usize),
-    Table(Vec<f32>),
+    /// A rotation's cosines and sines; made once the plan is known to fit.
+    Table {
+        positions: u32,
+        width: u32,
+        base: u32,
+    },
 }
 
 /// A lowered program.
@@ -117,8 +125,11 @@ impl<'a> Lowering<'a> {
         }
         for (parameter, &id) in self.graph.gradients.iter().enumerate() {
             let value = self.aliases[id.index()];
-            let direct =
-                value == Value(id, 0) && self.readers[id.index()].is_empty() && !self.sources.contains_key(&value);
+            let once = self.graph.gradients.iter().filter(|gradient| **gradient == id).count() == 1;
+            let direct = once
+                && value == Value(id, 0)
+                && self.readers[id.index()].is_empty()
+                && !self.sources.contains_key(&value);
             if direct {
                 self.sources.insert(value, Source::Gradient(parameter));
             } else {
@@ -159,7 +170,7 @@ impl<'a> Lowering<'a> {
             *self.op(id)
         {
             let (kernel, reads) = lower_ops::single(self.sizes, id);
-            let table = self.rope_table(x, width, base);
+            let table = self.rope_table(id, x, width, base);
             self.emit(kernel, &reads, vec![Value(id, 0)]);
             self.steps.last_mut().expect("just emitted").reads.push(table);
             return;
@@ -174,13 +185,13 @@ impl<'a> Lowering<'a> {
     }
 
     /// One table for all rotations of the same shape, under the name of the first that wants it.
-    fn rope_table(&mut self, x: NodeId, width: u32, base: f32) -> Value {
-        let values = lower_ops::rope_table(self.graph.shapes[x.index()].dims[0], width, base);
-        let table = Source::Table(values);
+    fn rope_table(&mut self, id: NodeId, x: NodeId, width: u32, base: f32) -> Value {
+        let positions = self.graph.shapes[x.index()].dims[0];
+        let table = Source::Table { positions, width, base: base.to_bits() };
         if let Some((&value, _)) = self.sources.iter().find(|(_, source)| **source == table) {
             return value;
         }
-        let value = Value(x, TABLE);
+        let value = Value(id, TABLE);
         self.sources.insert(value, table);
         value
     }

@@ -92,14 +92,17 @@ impl Plan {
         let prediction = layout.place(pinned[1]);
         let Place::Slot(stats) = layout.place(pinned[0]) else { unreachable!("statistics are in a slot") };
         let inputs: Vec<_> = (0..program.inputs().len()).map(|input| layout.input(input)).collect();
-        let own = optimizer::Slots { slots: &mut layout.slots, tables: &mut layout.tables };
+        let mut tables = Vec::new();
+        let own = optimizer::Slots { slots: &mut layout.slots, tables: &mut tables };
         layout.dispatches.extend(optimizer::optimizer(recipe, &arena, own));
-        let plan = Self {
+        let largest = layout.slots.iter().max().map_or(0, |&len| 4 * len as u64);
+        fits("a tensor", largest, limits::TENSOR_VALUES_MAX * 4)?;
+        let mut plan = Self {
             batch,
             dispatches: layout.dispatches,
             forward_count: lowered.forward_count,
             slots: layout.slots,
-            tables: layout.tables,
+            tables,
             inputs,
             bounds: bounds(program),
             stats,
@@ -109,6 +112,10 @@ impl Plan {
             arena_len: arena.len,
         };
         fits("training", memory_bytes(&plan), limits::TAB_MEMORY_BYTES_MAX)?;
+        let table = |&(slot, [positions, width, base]): &(usize, [u32; 3])| {
+            (slot, lower_ops::rope_table(positions, width, f32::from_bits(base)))
+        };
+        plan.tables.extend(layout.rotations.iter().map(table));
         Ok(plan)
     }
 
@@ -118,10 +125,12 @@ impl Plan {
     }
 }
 
-/// Bytes that a training run of this plan takes on its device: slots, parameters, gradients and
-/// two moments.
+/// Bytes that a training run of this plan takes on its device: slots, parameters, gradients, two
+/// moments, and what the hungriest kernel needs beside its operands on the processor.
 pub fn memory_bytes(plan: &Plan) -> u64 {
-    4 * (plan.slots.iter().sum::<usize>() + 4 * plan.arena_len) as u64
+    let slots: u64 = plan.slots.iter().map(|&len| len as u64).sum();
+    let scratch = plan.dispatches.iter().map(|dispatch| dispatch.kernel.scratch_values()).max().unwrap_or(0);
+    slots.saturating_add(4 * plan.arena_len as u64).saturating_add(scratch).saturating_mul(4)
 }
 
 fn fits(what: &'static str, bytes: u64, max: u64) -> Result<(), EngineError> {

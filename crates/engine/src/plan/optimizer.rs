@@ -1,8 +1,6 @@
 //! The optimizer's share of a plan: after the backward pass, over the arenas.
 
-use std::collections::BTreeMap;
-
-use potluck_protocol::{Optimizer, Recipe};
+use potluck_protocol::{Optimizer, Recipe, limits};
 
 use super::{
     Dispatch, Place,
@@ -60,9 +58,9 @@ pub(super) fn optimizer(recipe: &Recipe, arena: &Arena, mut slots: Slots<'_>) ->
             adamw([beta1, beta2, eps, weight_decay], (arena.decay_len, arena.decay_len))
         }
         Optimizer::Muon { momentum, beta1, beta2, eps, weight_decay } => {
-            for (n, members) in by_shorter_side(&arena.hidden) {
-                let m = members.iter().map(|h| h.rows.max(h.columns)).max().unwrap_or(n);
-                let [count, n, m] = [members.len(), n, m].map(|v| v as u32);
+            for members in stacks(&arena.hidden) {
+                let [n, m] = [members[0].shorter(), members[0].longer()].map(|v| v as u32);
+                let count = members.len() as u32;
                 let stack = Stack { count, n, m, momentum_bits: momentum.to_bits() };
                 all.extend(muon(stack, &members, [gradients, scale, parameters], weight_decay, &mut slots));
             }
@@ -76,14 +74,27 @@ pub(super) fn optimizer(recipe: &Recipe, arena: &Arena, mut slots: Slots<'_>) ->
     all
 }
 
-/// Matrices whose shorter sides agree go through Newton-Schulz together: padding the longer side
-/// with zeros changes nothing.
-fn by_shorter_side(hidden: &[Hidden]) -> BTreeMap<usize, Vec<Hidden>> {
-    let mut groups: BTreeMap<usize, Vec<Hidden>> = BTreeMap::new();
-    for &matrix in hidden {
-        groups.entry(matrix.rows.min(matrix.columns)).or_default().push(matrix);
+/// Matrices whose shorter sides agree go through Newton-Schulz together, longest first: padding the
+/// longer side with zeros changes nothing. A new stack begins where padding would quadruple a matrix
+/// or the stack outgrow a binding.
+fn stacks(hidden: &[Hidden]) -> Vec<Vec<Hidden>> {
+    let mut sorted = hidden.to_vec();
+    sorted.sort_by_key(|matrix| (matrix.shorter(), std::cmp::Reverse(matrix.longer())));
+    let mut stacks: Vec<Vec<Hidden>> = Vec::new();
+    for matrix in sorted {
+        let joins = |stack: &&mut Vec<Hidden>| {
+            let first = stack[0];
+            let values = (stack.len() as u64 + 1) * first.shorter() as u64 * first.longer() as u64;
+            first.shorter() == matrix.shorter()
+                && first.longer() <= 4 * matrix.longer()
+                && values <= limits::TENSOR_VALUES_MAX
+        };
+        match stacks.last_mut().filter(joins) {
+            Some(stack) => stack.push(matrix),
+            None => stacks.push(vec![matrix]),
+        }
     }
-    groups
+    stacks
 }
 
 /// `A = X X^T; B = c A A + b A; X <- B X + a X`, five times.

@@ -12,7 +12,8 @@ use super::{
 pub(super) struct Layout {
     pub(super) dispatches: Vec<Dispatch>,
     pub(super) slots: Vec<usize>,
-    pub(super) tables: Vec<(usize, Vec<f32>)>,
+    /// Slot, positions, width and base (as bits) of each rotation's table.
+    pub(super) rotations: Vec<(usize, [u32; 3])>,
     places: BTreeMap<Value, Place>,
     inputs: BTreeMap<usize, (usize, usize)>,
 }
@@ -23,7 +24,7 @@ impl Layout {
         let mut layout = Self {
             dispatches: Vec::new(),
             slots: Vec::new(),
-            tables: Vec::new(),
+            rotations: Vec::new(),
             places: BTreeMap::new(),
             inputs: BTreeMap::new(),
         };
@@ -65,9 +66,9 @@ impl Layout {
     fn sources(&mut self, lowered: &Lowered, arena: &Arena) {
         for (value, source) in &lowered.sources {
             let place = match *source {
-                Source::Table(ref values) => {
-                    self.slots.push(values.len());
-                    self.tables.push((self.slots.len() - 1, values.clone()));
+                Source::Table { positions, width, base } => {
+                    self.slots.push(positions as usize * width as usize);
+                    self.rotations.push((self.slots.len() - 1, [positions, width, base]));
                     Place::Slot(self.slots.len() - 1)
                 }
                 Source::Input { input, len } => {
