@@ -57,6 +57,40 @@ test("Chromium: the governor names what holds the share down", async () => {
   assert.deepEqual(await call("govern", 0.5, 0.2, CALM), { share: 0.2, limiter: "host" });
 });
 
+test("Chromium: a share of nothing is a rest that names its holder", async () => {
+  const check = async (max, signals, expected) => {
+    const governed = await call("govern", 0.5, max, { ...CALM, ...signals });
+    assert.equal(await call("holder", governed), expected, JSON.stringify({ max, signals, governed }));
+  };
+  await check(1, {}, null);
+  await check(1, { hidden: true, charging: false, saveData: true }, null);
+  await check(1, { mobile: true }, "battery");
+  await check(1, { mobile: true, charging: false }, "battery");
+  await check(1, { mobile: true, charging: true }, null);
+  await check(0, {}, "host");
+});
+
+test("Chromium: only what holds the share at nothing keeps a visitor from resuming", async () => {
+  const held = (model) => call("isHeld", { scene: "paused", reason: "battery", shareNow: 0, limiter: "battery", ...model });
+  assert.ok(await held({}));
+  assert.ok(!(await held({ reason: "visitor" })));
+  assert.ok(!(await held({ shareNow: 0.25 })));
+  assert.ok(!(await held({ scene: "waiting" })));
+});
+
+test("Chromium: only a yes that holds lets work start, and a rest revives no other choice", async () => {
+  const chosen = (choice) => ({ choice, at: 1e12, paused: false });
+  const scene = async (choice, age) => call("sceneWithout", await call("standing", chosen(choice), 1e12 + age));
+  assert.equal(await scene("yes", HOUR), null);
+  assert.equal(await scene("yes", 24 * HOUR), "asking");
+  assert.equal(await scene("stopped", HOUR), "stopped");
+  assert.equal(await scene("stopped", 24 * HOUR), "asking");
+  assert.equal(await scene("no", HOUR), "declined");
+  assert.equal(await call("sceneWithout", null), "asking");
+  assert.deepEqual(await call("rested", chosen("yes"), true), { ...chosen("yes"), paused: true });
+  assert.deepEqual(await call("rested", chosen("stopped"), true), chosen("stopped"));
+});
+
 test("Chromium: a yes holds for a day, a no for a month, and a clock set back prolongs neither", async () => {
   const holds = async (choice, age) => (await call("standing", { choice, at: 1e12, paused: false }, 1e12 + age)) !== null;
   assert.ok(await holds("yes", 23 * HOUR));

@@ -31,6 +31,17 @@ export function standing(consent: Consent | null, now: number): Consent | null {
   return age >= 0 && age < HOLDS[consent.choice] ? consent : null;
 }
 
+/** Where a visitor without a yes stands; `null` where a yes holds. Takes what `standing` gives. */
+export function sceneWithout(consent: Consent | null): "asking" | "stopped" | "declined" | null {
+  if (!consent) return "asking";
+  return consent.choice === "yes" ? null : consent.choice === "no" ? "declined" : "stopped";
+}
+
+/** Only a yes can rest: a stop that came first stays a stop. */
+export function rested(consent: Consent, paused: boolean): Consent {
+  return consent.choice === "yes" ? { ...consent, paused } : consent;
+}
+
 /** Millis until a yes lapses. */
 export function yesLeft(consent: Consent, now: number): number {
   return Math.max(0, consent.at + YES_MILLIS - now);
@@ -52,23 +63,37 @@ export async function isYes(click: Event, shownAt: number): Promise<boolean> {
 export class ConsentStore {
   #storage: Storage;
   #key: string;
+  #tabs: BroadcastChannel | null;
 
-  constructor(storage: Storage, job: string) {
+  /** `changed` is called when another tab of this site wrote; what it wrote is to be read. */
+  constructor(storage: Storage, job: string, changed: () => void) {
     this.#storage = storage;
     this.#key = "consent:" + job;
+    this.#tabs = channel("potluck-" + this.#key);
+    if (this.#tabs) this.#tabs.onmessage = changed;
   }
 
   async read(): Promise<Consent | null> {
     return ((await this.#storage.get(this.#key)) as Consent | undefined) ?? null;
   }
 
-  write(choice: Choice, now: number, paused = false): Promise<void> {
-    return this.#storage.set(this.#key, { choice, at: now, paused } satisfies Consent);
+  async write(choice: Choice, now: number, paused = false): Promise<void> {
+    await this.#storage.set(this.#key, { choice, at: now, paused } satisfies Consent);
+    // Only once the other tabs can read it.
+    this.#tabs?.postMessage("changed");
   }
 
   /** Keeps the time of the yes: resting does not prolong it. */
-  async rest(paused: boolean): Promise<void> {
-    const kept = await this.read();
-    if (kept?.choice === "yes") await this.#storage.set(this.#key, { ...kept, paused });
+  rest(paused: boolean): Promise<void> {
+    return this.#storage.change(this.#key, (kept) => rested(kept as Consent, paused));
+  }
+}
+
+/** Firefox throws where third-party storage is blocked; the tabs then have nothing in common to follow. */
+function channel(name: string): BroadcastChannel | null {
+  try {
+    return new BroadcastChannel(name);
+  } catch {
+    return null;
   }
 }

@@ -2,9 +2,9 @@
 // after a yes that still holds, and until the visitor, the clock or the job says otherwise.
 
 import { Api, ApiError } from "../common/api.ts";
-import { ConsentStore, isYes, standing, yesLeft } from "./consent.ts";
+import { ConsentStore, isYes, sceneWithout, standing, yesLeft, type Consent } from "./consent.ts";
 import type { StartOptions, VolunteerEvent } from "./events.ts";
-import { govern, SHARE_MIN, SHARE_START, type Signals } from "./governor.ts";
+import { govern, holder, SHARE_MIN, SHARE_START, type Signals } from "./governor.ts";
 import { Helper } from "./helper.ts";
 import { ensureIdentity } from "./identity.ts";
 import { initialModel, isActive, next, type Happening, type Model, type Reason, type Scene } from "./model.ts";
@@ -37,7 +37,12 @@ export class Controller implements Omit<Actions, "fold"> {
   #helper: Helper;
   #signals: Signals = { hidden: false, charging: null, mobile: false, saveData: false };
   #resting: Reason | null = null;
+  /** Why nothing may run at present, as it was last obeyed. */
+  #held: Reason | null = null;
   #suspended = false;
+  #suspending: Promise<void> = Promise.resolve();
+  /** Counts starts and ends: a start that was overtaken while it waited must not go on. */
+  #turn = 0;
   #shownAt = 0;
   #settling = 0;
   #hiding = 0;
@@ -45,7 +50,7 @@ export class Controller implements Omit<Actions, "fold"> {
 
   constructor(around: Surroundings) {
     this.#around = around;
-    this.#consent = new ConsentStore(around.storage, around.parameters.job);
+    this.#consent = new ConsentStore(around.storage, around.parameters.job, () => void this.#follow());
     this.#helper = new Helper(around.makeWorker, () => this.#startOptions(), {
       elsewhere: () => this.#scene("waiting", "elsewhere"),
       volunteer: (event) => this.#hear(event),
@@ -58,21 +63,19 @@ export class Controller implements Omit<Actions, "fold"> {
     const share = Number((await storage.get(SHARE_KEY)) ?? SHARE_START);
     this.#setShare(share, parameters.shareMax);
     this.#tell({ happened: "storage", lasting: storage.lasting });
-    const consent = standing(await this.#consent.read(), Date.now());
-    if (consent?.choice === "no") return this.#scene("declined");
+    const scene = sceneWithout(await this.#standing());
+    if (scene === "declined") return this.#scene(scene);
     if (!(await this.#load())) return;
-    if (consent?.choice === "stopped") return this.#scene("stopped");
-    if (consent?.choice !== "yes") return this.#scene("asking");
-    if (consent.paused) this.#resting ??= "visitor";
-    await this.#begin(yesLeft(consent, Date.now()));
+    if (scene) return this.#scene(scene);
+    await this.#begin();
   }
 
   async yes(click: Event): Promise<void> {
     if (!(await isYes(click, this.#shownAt)) || isActive(this.#model.scene)) return;
     this.#resting = null;
-    const now = Date.now();
-    await this.#consent.write("yes", now);
-    await this.#begin(yesLeft({ choice: "yes", at: now, paused: false }, now));
+    this.#hold();
+    await this.#consent.write("yes", Date.now());
+    await this.#begin();
   }
 
   /** The buttons of a yes appeared or moved. */
@@ -101,17 +104,15 @@ export class Controller implements Omit<Actions, "fold"> {
 
   resume(): void {
     this.#resting = null;
+    // First, since a start reads whether the yes rests.
     void this.#consent.rest(false);
-    this.#helper.resume();
-    if (!this.#helper.hasWorker) this.#scene("waiting", "elsewhere");
+    this.#hold();
   }
 
   async stop(): Promise<void> {
-    if (!isActive(this.#model.scene) || this.#model.scene === "stopping") return;
-    void this.#consent.write("stopped", Date.now());
-    this.#scene("stopping");
-    await this.#end();
-    this.#scene("stopped");
+    if (!this.#isOn()) return;
+    // The tab that gets the lock next reads this first.
+    await this.#quit("stopped", this.#consent.write("stopped", Date.now()));
   }
 
   share(share: number): void {
@@ -138,7 +139,7 @@ export class Controller implements Omit<Actions, "fold"> {
     this.#govern();
     if (!turned) return;
     clearTimeout(this.#hiding);
-    if (signals.hidden) this.#hiding = setTimeout(() => void this.#suspend(), HIDDEN_MILLIS);
+    if (signals.hidden) this.#hiding = setTimeout(() => this.#suspend(), HIDDEN_MILLIS);
     else if (this.#suspended) void this.#wake();
   }
 
@@ -155,52 +156,107 @@ export class Controller implements Omit<Actions, "fold"> {
     return false;
   }
 
-  async #begin(leftMillis: number): Promise<void> {
+  /** Starts work, now or once nothing holds it back, where a yes stands. */
+  async #begin(): Promise<void> {
+    const turn = ++this.#turn;
+    this.#scene(this.#held ? "paused" : "waiting", this.#held ?? "connecting");
+    const consent = await this.#confirm(turn);
+    if (!consent) return;
     clearTimeout(this.#lapsing);
-    this.#lapsing = setTimeout(() => void this.#lapse(), leftMillis);
-    this.#scene("waiting", "connecting");
-    await this.#helper.begin();
-    if (this.#resting) this.#helper.pause();
+    this.#lapsing = setTimeout(() => void this.#lapse(), yesLeft(consent, Date.now()));
+    if (!this.#held) await this.#helper.begin();
   }
 
-  async #end(): Promise<void> {
+  /** The yes if it stands now; without one this turn is over. */
+  async #confirm(turn: number): Promise<Consent | null> {
+    const consent = await this.#standing();
+    if (turn !== this.#turn) return null;
+    const scene = sceneWithout(consent);
+    if (scene) {
+      await this.#quit(scene);
+      return null;
+    }
+    if (consent?.paused) this.#rest("visitor");
+    return consent;
+  }
+
+  async #standing(): Promise<Consent | null> {
+    return standing(await this.#consent.read(), Date.now());
+  }
+
+  /** A yes that was taken back in another tab ends the work in this one; a yes there starts nothing here. */
+  async #follow(): Promise<void> {
+    const scene = sceneWithout(await this.#standing());
+    if (scene && this.#isOn()) await this.#quit(scene);
+  }
+
+  async #end(kept?: Promise<void>): Promise<void> {
+    this.#turn += 1;
     clearTimeout(this.#lapsing);
     this.#suspended = false;
-    await this.#helper.stop();
+    await this.#helper.stop(kept);
+  }
+
+  async #quit(scene: Scene, kept?: Promise<void>): Promise<void> {
+    this.#scene("stopping");
+    await this.#end(kept);
+    this.#scene(scene);
   }
 
   async #lapse(): Promise<void> {
-    await this.#end();
-    this.#scene("asking");
+    if (this.#isOn()) await this.#quit("asking");
   }
 
-  async #suspend(): Promise<void> {
+  #suspend(): void {
     if (!this.#helper.running) return;
     this.#suspended = true;
     this.#scene("waiting", "hidden");
-    await this.#helper.stop();
+    this.#suspending = this.#helper.stop();
   }
 
   async #wake(): Promise<void> {
+    await this.#suspending;
+    // Hidden again, stopped, or over: whoever came in between has said what is shown.
+    if (!this.#suspended || this.#signals.hidden || !this.#isOn()) return;
     this.#suspended = false;
-    this.#scene("waiting", "connecting");
-    await this.#helper.begin();
-    if (this.#resting) this.#helper.pause();
+    await this.#begin();
+  }
+
+  #isOn(): boolean {
+    return isActive(this.#model.scene) && this.#model.scene !== "stopping";
   }
 
   #rest(reason: Reason): void {
-    this.#resting = reason;
-    this.#helper.pause();
-    if (isActive(this.#model.scene) && this.#model.scene !== "stopping") this.#scene("paused", reason);
+    this.#resting ??= reason;
+    this.#hold();
+  }
+
+  /** Rests and goes on as the visitor, the page and the governor say together. */
+  #hold(): void {
+    const { shareNow, limiter } = this.#model;
+    const held = this.#resting ?? holder({ share: shareNow, limiter });
+    if (held === this.#held) return;
+    this.#held = held;
+    if (!this.#isOn()) return;
+    if (held) {
+      this.#helper.pause();
+      this.#scene("paused", held);
+    } else if (this.#suspended) this.#scene("waiting", "hidden");
+    else if (this.#helper.hasWorker) this.#helper.resume();
+    else void this.#begin();
   }
 
   #hear(event: VolunteerEvent): void {
+    // The worker knows that it rests, not why.
+    if (event.type === "paused" && this.#held) return this.#scene("paused", this.#held);
     this.#tell({ happened: "volunteer", event });
   }
 
-  async #startOptions(): Promise<StartOptions> {
+  /** Asked for once the lock is ours: the wait may have outlasted the yes. */
+  async #startOptions(): Promise<StartOptions | null> {
     const { api, storage, parameters, agent } = this.#around;
     const keyPair = await ensureIdentity(storage);
+    if (!(await this.#confirm(this.#turn))) return null;
     this.#tell({ happened: "storage", lasting: storage.lasting });
     return {
       url: api.root.href,
@@ -222,8 +278,10 @@ export class Controller implements Omit<Actions, "fold"> {
   #govern(): void {
     const { share, shareMax } = this.#model;
     const governed = govern(share, shareMax, this.#signals);
-    this.#helper.setShare(governed.share);
+    // A share of nothing is told as a pause, which hands the lease in.
+    if (!holder(governed)) this.#helper.setShare(governed.share);
     this.#tell({ happened: "share", share, shareMax, shareNow: governed.share, limiter: governed.limiter });
+    this.#hold();
   }
 
   #scene(scene: Scene, reason?: Reason, detail?: string): void {

@@ -34,6 +34,19 @@ export type VolunteerNote =
       volunteers: number;
     };
 
+const NOTES: readonly string[] = [
+  "joined",
+  "device",
+  "fallback",
+  "credited",
+  "refused",
+  "progress",
+] satisfies VolunteerNote["type"][];
+
+export function isNote(event: VolunteerEvent): event is VolunteerNote {
+  return NOTES.includes(event.type);
+}
+
 export type VolunteerEvent = VolunteerState | VolunteerNote;
 
 /** The device as it was measured and chosen. */

@@ -31,6 +31,11 @@ const SHARE_BATTERY = 0.25;
 /** A metered line: tasks come rarely, so do their downloads. */
 const SHARE_METERED = 0.25;
 
+/** What forbids all work: a share of nothing is a rest, since a worker would load data and hold leases. */
+export function holder({ share, limiter }: Governed): Limiter | null {
+  return share > 0 ? null : limiter;
+}
+
 export function govern(wanted: number, shareMax: number, signals: Signals): Governed {
   // A phone gives only while it charges; one that does not say counts as on battery.
   const battery = signals.mobile ? (signals.charging === true ? 1 : 0) : signals.charging === false ? SHARE_BATTERY : 1;

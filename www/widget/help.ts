@@ -5,7 +5,7 @@ import { h, outLink, setText } from "../common/dom.ts";
 import { SHARE_MIN } from "./governor.ts";
 import { ring } from "./ring.ts";
 import type { Actions, Panel } from "./view.ts";
-import type { Model } from "./model.ts";
+import { isHeld, type Model } from "./model.ts";
 import type { Strings } from "./strings.ts";
 
 /** One refused result is a lost race; several in a row are worth a word. */
@@ -53,7 +53,9 @@ export function helpPanel(strings: Strings, actions: Actions, facts: { jobPage: 
       why.hidden = why.textContent === "";
       setText(pause, paused ? strings.resume : strings.pause);
       // Not `disabled`: that would take the keyboard's focus away before the next picture has it.
-      for (const button of [pause, stop]) button.setAttribute("aria-disabled", String(model.scene === "stopping"));
+      const stopping = model.scene === "stopping";
+      pause.setAttribute("aria-disabled", String(stopping || isHeld(model)));
+      stop.setAttribute("aria-disabled", String(stopping));
       share.update(model);
     },
   };
@@ -106,7 +108,7 @@ function whyLine(strings: Strings, model: Model): string {
   if (model.scene === "downloading") {
     return strings.ofData(megabytes(model.bytes), model.bytesTotal === null ? null : megabytes(model.bytesTotal));
   }
-  if (model.reason !== null) return strings.why[model.reason];
+  if (model.reason !== null) return (isHeld(model) && strings.held[model.reason]) || strings.why[model.reason];
   if (model.refusals >= REFUSALS_SHOWN) return strings.refused(model.refusal);
   if (model.limiter !== null && model.scene === "helping") {
     return `${strings.why[model.limiter]} (${strings.shareNow(percent(model.shareNow, 0))})`;

@@ -1,7 +1,7 @@
 // Runs the worker: one per browser and site, started, lowered, rested and ended here. Knows neither
-// the DOM nor consent: whoever calls `begin` has asked.
+// the DOM nor consent: whoever calls `begin` has asked, and is asked again after every wait.
 
-import type { StartOptions, VolunteerEvent, WorkerCommand, WorkerReport } from "./events.ts";
+import { isNote, type StartOptions, type VolunteerEvent, type WorkerCommand, type WorkerReport } from "./events.ts";
 
 /** Held while this tab's worker lives; partitioned by site like everything else we store. */
 const LOCK = "potluck-worker";
@@ -17,15 +17,19 @@ export interface HelperEvents {
 
 export class Helper {
   #events: HelperEvents;
-  #options: () => Promise<StartOptions>;
+  #options: () => Promise<StartOptions | null>;
   #makeWorker: () => Worker;
   #worker: Worker | null = null;
   #release: (() => void) | null = null;
   #waiting: AbortController | null = null;
   #drained: (() => void) | null = null;
+  #stopping: Promise<void> | null = null;
+  /** What has to be kept before another tab may have the lock. */
+  #kept: Promise<unknown> = Promise.resolve();
   #share: number | null = null;
 
-  constructor(makeWorker: () => Worker, options: () => Promise<StartOptions>, events: HelperEvents) {
+  /** `options` are asked for at the last moment before a start, which `null` forbids. */
+  constructor(makeWorker: () => Worker, options: () => Promise<StartOptions | null>, events: HelperEvents) {
     this.#makeWorker = makeWorker;
     this.#options = options;
     this.#events = events;
@@ -41,22 +45,28 @@ export class Helper {
 
   /** Starts the worker, now or once no other tab of this site has one. */
   async begin(): Promise<void> {
-    if (this.running) return;
+    if (this.#waiting || (this.#worker && !this.#stopping)) return;
     const waiting = (this.#waiting = new AbortController());
+    // The last worker of this tab still hands in, and its end would end ours.
+    await this.#stopping;
+    if (this.#waiting !== waiting) return;
     let release = await takeLock({ ifAvailable: true });
     if (!release && this.#waiting === waiting) {
       this.#events.elsewhere();
       release = await takeLock({ signal: waiting.signal });
     }
-    const options = await this.#options();
+    const options = this.#waiting === waiting ? await this.#options() : null;
     // A stop came in between: whoever waits gives back what it took, and nothing else.
     if (this.#waiting !== waiting) return release?.();
     this.#waiting = null;
+    if (!options) return release?.();
     this.#release = release;
     this.#start(options);
   }
 
+  /** Rests the worker; a tab without one gives up its place among those that wait for the lock. */
   pause(): void {
+    this.#withdraw();
     this.#send({ command: "pause" });
   }
 
@@ -70,16 +80,27 @@ export class Helper {
     this.#send({ command: "share", share });
   }
 
-  /** Hands in what is done, ends the worker and gives the lock back. */
-  async stop(): Promise<void> {
-    this.#waiting?.abort();
-    this.#waiting = null;
+  /** Hands in what is done, ends the worker and, once `kept` is, gives the lock back. */
+  async stop(kept?: Promise<unknown>): Promise<void> {
+    this.#withdraw();
+    if (kept) this.#kept = kept;
+    // Two drains of one worker would each wait for the one answer.
+    this.#stopping ??= this.#drain().finally(() => (this.#stopping = null));
+    await this.#stopping;
+  }
+
+  async #drain(): Promise<void> {
     if (this.#worker) {
-      const drained = new Promise<void>((resolve) => (this.#drained = resolve));
+      const drained = new Promise<void>((resolve) => (this.#drained = resolve)).then(() => this.#kept);
       this.#send({ command: "stop" });
       await Promise.race([drained, new Promise((resolve) => setTimeout(resolve, DRAIN_MILLIS))]);
     }
     this.#end();
+  }
+
+  #withdraw(): void {
+    this.#waiting?.abort();
+    this.#waiting = null;
   }
 
   #start(options: StartOptions): void {
@@ -95,9 +116,10 @@ export class Helper {
   #hear(report: WorkerReport): void {
     if ("done" in report) return this.#drained?.();
     const { event } = report;
-    // `stopped` arrives before the queue is known to be drained; `stop` speaks for it.
-    if (event.type === "stopped") return;
-    if (["finished", "update_needed", "unsupported", "crashed"].includes(event.type)) this.#end();
+    const last = ["finished", "update_needed", "unsupported", "crashed"].includes(event.type);
+    // Whoever called `stop` says where things stand; what the worker was at meanwhile is late.
+    if (this.#stopping && !last && !isNote(event)) return;
+    if (last) this.#end();
     this.#events.volunteer(event);
   }
 

@@ -110,6 +110,11 @@ export function isActive(scene: Scene): boolean {
   return ["checking", "downloading", "helping", "waiting", "paused", "stopping", "offline"].includes(scene);
 }
 
+/** Paused by the device or the page, which a visitor cannot end by resuming. */
+export function isHeld({ scene, reason, shareNow, limiter }: Model): boolean {
+  return scene === "paused" && shareNow === 0 && reason !== null && reason === limiter;
+}
+
 export function next(model: Model, happening: Happening): Model {
   switch (happening.happened) {
     case "job":

@@ -32,6 +32,22 @@ export class Storage {
     await this.#request("readwrite", (store) => store.put(value, key)).catch(() => this.#giveUp());
   }
 
+  /** Changes a value that is there, in one step: what another tab writes meanwhile is not written over. */
+  async change(key: string, change: (kept: unknown) => unknown): Promise<void> {
+    const known = this.#memory.get(key);
+    if (!this.#database && known !== undefined) this.#memory.set(key, change(known));
+    await this.#request("readwrite", (store) => {
+      const got = store.get(key);
+      got.onsuccess = () => {
+        if (got.result === undefined) return;
+        const changed = change(got.result);
+        this.#memory.set(key, changed);
+        store.put(changed, key);
+      };
+      return got;
+    }).catch(() => this.#giveUp());
+  }
+
   #giveUp(): void {
     this.#database = null;
   }

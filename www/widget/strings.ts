@@ -33,6 +33,8 @@ export interface Strings {
   newTab: string;
   scene: Record<Scene, string>;
   why: Record<Reason, string>;
+  /** In place of `why` where nothing at all may be used. */
+  held: Partial<Record<Reason, string>>;
   end: Partial<Record<Scene, { title: string; text: string; action?: string }>>;
   declined: string;
   changedMind: string;
@@ -116,6 +118,10 @@ const en: Strings = {
     background: "Lower while this tab is in the background.",
     battery: "Lower while on battery.",
     metered: "Lower while data is being saved.",
+  },
+  held: {
+    host: "This page allows no work now.",
+    battery: "Goes on once this device charges.",
   },
   end: {
     finished: {

@@ -181,7 +181,7 @@ impl Builder {
         let mut workers = Vec::new();
         if embedded_volunteer {
             for job in shared.jobs() {
-                let worker = Worker::start(Arc::clone(job), Arc::clone(&stores), shared.new_session());
+                let worker = Worker::start(Arc::clone(job), Arc::clone(&stores), shared.sessions());
                 workers.push(worker.map_err(StartError::Worker)?);
             }
         }

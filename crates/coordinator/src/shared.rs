@@ -12,9 +12,11 @@ use std::{
 use bytes::Bytes;
 use potluck_protocol::{BlobId, ErrorCode, JobName, Millis, limits};
 use potluck_scheduler::SessionId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::{blobs::BlobError, clock::Clock, folder::OwnerToken, job::Job, problem::Problem, stores::Stores};
+use crate::{
+    blobs::BlobError, clock::Clock, folder::OwnerToken, job::Job, problem::Problem, stores::Stores, views::VersionRow,
+};
 
 /// One coordinator, as its handlers see it.
 pub(crate) struct Shared {
@@ -26,7 +28,17 @@ pub(crate) struct Shared {
     event_streams: Arc<Semaphore>,
     /// One permit a KiB.
     uploading: Arc<Semaphore>,
+    /// The last file of a model that was made. Locked while one is made: each takes several times
+    /// the model's size.
+    model_file: Arc<Mutex<Option<ModelFile>>>,
     closing: watch::Sender<bool>,
+}
+
+/// A version's `model.safetensors`.
+pub(crate) struct ModelFile {
+    pub(crate) job: JobName,
+    pub(crate) row: VersionRow,
+    pub(crate) bytes: Bytes,
 }
 
 impl Shared {
@@ -39,6 +51,7 @@ impl Shared {
             sessions: Arc::default(),
             event_streams: Arc::new(Semaphore::new(limits::EVENT_STREAMS_MAX)),
             uploading: Arc::new(Semaphore::new(limits::UPLOADING_BYTES_MAX >> 10)),
+            model_file: Arc::default(),
             closing: watch::Sender::new(false),
         }
     }
@@ -62,7 +75,13 @@ impl Shared {
     }
 
     pub(crate) fn new_session(&self) -> SessionId {
-        SessionId(self.sessions.fetch_add(1, Ordering::Relaxed) + 1)
+        self.sessions()()
+    }
+
+    /// Makes numbers for sessions, for who does not hold on to everything that is shared.
+    pub(crate) fn sessions(&self) -> impl Fn() -> SessionId + Send + 'static {
+        let sessions = Arc::clone(&self.sessions);
+        move || SessionId(sessions.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     pub(crate) fn is_public(&self, id: BlobId) -> bool {
@@ -86,6 +105,11 @@ impl Shared {
         let wait = std::time::Duration::from_millis(limits::UPLOAD_STALL_MILLIS_MAX);
         let full = || Problem::new(ErrorCode::Full, "too many uploads at once; try again in a few seconds");
         tokio::time::timeout(wait, permit).await.ok().and_then(Result::ok).ok_or_else(full)
+    }
+
+    /// The last model file, and the right to make the next.
+    pub(crate) async fn model_file(&self) -> OwnedMutexGuard<Option<ModelFile>> {
+        Arc::clone(&self.model_file).lock_owned().await
     }
 
     /// A place among those who follow events.

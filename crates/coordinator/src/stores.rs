@@ -50,17 +50,18 @@ impl Stores {
         Blobs::in_folder(&self.folder.join("momenta").join(job.as_str()))
     }
 
-    /// Takes these blobs back and deletes them.
+    /// Takes these blobs back and deletes them, all that can be; the first error is returned.
     pub(crate) async fn withdraw(&self, ids: &[BlobId]) -> Result<(), BlobError> {
         {
             let mut public = self.public.write().unwrap_or_else(PoisonError::into_inner);
             public.retain(|id| !ids.contains(id));
         }
+        let mut result = Ok(());
         for id in ids {
             self.served.forget(*id);
-            self.blobs.delete(*id).await?;
+            result = result.and(self.blobs.delete(*id).await);
         }
-        Ok(())
+        result
     }
 
     /// Lets anyone fetch these blobs.

@@ -35,9 +35,16 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Starts a worker for one job.
-    pub(crate) fn start(job: Arc<Job>, stores: Arc<Stores>, session: SessionId) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        job: Arc<Job>,
+        stores: Arc<Stores>,
+        new_session: impl Fn() -> SessionId + Send + 'static,
+    ) -> std::io::Result<Self> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(std::io::Error::other)?;
+        let key = SigningKey::from_bytes(&secret);
+        // Before anybody can see the key.
+        job.reserve(VolunteerKey(key.verifying_key().to_bytes()));
         let stop = StopFlag::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let name = format!("volunteer-{}", job.name());
@@ -45,9 +52,9 @@ impl Worker {
             let stop = stop.clone();
             // Made on its own thread: an engine never leaves the one it was opened on.
             move || {
-                let key = SigningKey::from_bytes(&secret);
                 let pace = OwnThread { began: Instant::now() };
-                runtime.block_on(Helper { job, stores, session, key, runner: None, pace, stop }.run());
+                let helper = Helper { job, stores, session: new_session(), key, runner: None, pace, stop };
+                runtime.block_on(helper.run(new_session));
             }
         })?;
         Ok(Self { thread, stop })
@@ -105,16 +112,25 @@ struct Helper {
 struct Gone;
 
 impl Helper {
-    async fn run(mut self) {
-        let (outbox, inbox) = mpsc::channel(limits::SOCKET_QUEUE_MAX);
-        // `Gone` is the only way out, and nothing is left to do about it.
-        let _ = self.help(outbox, inbox).await;
+    /// Helps until the actor is gone. The actor may also drop a connection that takes no messages,
+    /// and no other may evaluate; so this one comes back.
+    async fn run(mut self, new_session: impl Fn() -> SessionId) {
+        loop {
+            let (outbox, inbox) = mpsc::channel(limits::SOCKET_QUEUE_MAX);
+            let left = Input::Left { session: self.session };
+            if self.help(outbox, inbox).await.is_err() || self.send(left).await.is_err() {
+                return;
+            }
+            tracing::warn!("the embedded volunteer of job {} lost its connection and joins again", self.job.name());
+            self.session = new_session();
+        }
     }
 
     fn volunteer(&self) -> VolunteerKey {
         VolunteerKey(self.key.verifying_key().to_bytes())
     }
 
+    /// One connection, from its start until the actor ends it.
     async fn help(
         &mut self,
         outbox: mpsc::Sender<Arc<ServerMessage>>,
@@ -142,7 +158,10 @@ impl Helper {
                 }
             };
             let message = tokio::select! {
-                message = inbox.recv() => message.ok_or(Gone)?,
+                message = inbox.recv() => match message {
+                    Some(message) => message,
+                    None => return Ok(()),
+                },
                 () = due => {
                     ask_at = None;
                     self.send(Input::Asked { session }).await?;

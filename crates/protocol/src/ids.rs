@@ -113,9 +113,9 @@ impl fmt::Display for TaskId {
 pub struct Version(pub u64);
 
 impl Version {
-    /// The version that the next commit makes.
+    /// The version that the next commit makes. Saturating, because a peer may name any number.
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -190,6 +190,12 @@ mod tests {
     fn blob_id_is_sha256() {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(BlobId::of(b"").to_string(), empty);
+    }
+
+    #[test]
+    fn the_last_version_has_no_next() {
+        assert_eq!(Version(7).next(), Version(8));
+        assert_eq!(Version(u64::MAX).next(), Version(u64::MAX));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! It must not know how anything is computed, stored or sent: no I/O, no clock, no async.
 
+pub mod exact;
 mod ids;
 mod job_file;
 pub mod limits;

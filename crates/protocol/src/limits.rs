@@ -221,3 +221,28 @@ pub const REFUSALS_KEPT_MAX: usize = 1024;
 /// Bytes of old versions' parameters that one job keeps in full: 32 versions of the largest
 /// program. Past it every sixteenth of the older ones stays.
 pub const BASES_BYTES_MAX: u64 = 32 * BLOB_BYTES_MAX as u64;
+
+/// What an honest update's norm is at most, in units of steps x learning rate x sqrt(parameters),
+/// that is, how far the mean value may move in a step, in learning rates. AdamW from a fresh state
+/// moves a value by about one learning rate a step and, where one large gradient follows small ones,
+/// by at most sqrt(16) = 4 in the longest task; Muon by an RMS of 0.2 to 0.25; weight decay of at
+/// most 1 adds one for values around 1. That is 5; twice that leaves room for a learning rate that
+/// falls within the task and for the rounding of the encoding.
+pub const NORM_LEARNING_RATES_MAX: f64 = 10.0;
+
+/// What an honest update's norm is at least, as a share of the most. AdamW and Muon are at 1 % to
+/// 10 % of it even where most values have no gradient; a zero update is not training.
+pub const NORM_SHARE_MIN: f64 = 1e-6;
+
+/// Norm of any update. The most by the learning rate is 16 steps x 10 x 10 x sqrt(32 Mi) = 9e6; SGD
+/// with gradients that are not clipped is bound by this alone. Far below the largest f32, 3e38, so
+/// that no merge overflows.
+pub const UPDATE_NORM_MAX: f64 = 1e9;
+
+/// Floating-point operations a second that no volunteer's device reaches in training: the largest
+/// consumer cards peak at about 100 TFLOP/s in f32 and a training step gets at most half of that.
+pub const DEVICE_FLOPS_MAX: u64 = 80_000_000_000_000;
+
+/// Floating-point operations of one evaluation task of several blocks: 2e11 are 20 s on a processor
+/// of 10 GFLOP/s, well below its deadline of 300 s and its expiry of 600 s.
+pub const EVALUATE_FLOPS_MAX: u64 = 200_000_000_000;

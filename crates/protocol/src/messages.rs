@@ -167,6 +167,7 @@ pub enum ServerMessage {
         /// Samples of the budget.
         budget_samples: u64,
         /// The newest accuracy on `valid`, where there is one.
+        #[serde(serialize_with = "crate::exact::optional")]
         accuracy: Option<f32>,
         /// Volunteers connected now.
         volunteers: u32,

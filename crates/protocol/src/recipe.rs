@@ -12,12 +12,14 @@ pub struct Recipe {
     /// Optimizer inside a task; its state starts fresh in every task.
     pub optimizer: Optimizer,
     /// Peak learning rate of the inner optimizer.
+    #[serde(serialize_with = "crate::exact::float")]
     pub lr: f32,
     /// How the learning rate falls over the job's budget, counted in global samples.
     pub schedule: Schedule,
     /// First steps of a task over which the learning rate rises linearly.
     pub ramp_steps: u32,
     /// Global gradient norm above which a step's gradient is scaled down.
+    #[serde(serialize_with = "crate::exact::float")]
     pub clip_norm: f32,
     /// Optimizer steps in a task, 4 to 16: long enough that a visit is mostly computing, short
     /// enough that a visitor of one minute finishes several.
@@ -27,6 +29,7 @@ pub struct Recipe {
     /// Samples after which the job is done.
     pub budget_samples: u64,
     /// End early once accuracy on `valid` reaches this; `None` spends the whole budget.
+    #[serde(serialize_with = "crate::exact::optional")]
     pub target_accuracy: Option<f32>,
     /// How a buffer of updates moves the global parameters.
     pub outer: OuterStep,
@@ -42,12 +45,16 @@ pub enum Optimizer {
     /// AdamW (Loshchilov and Hutter, arXiv 1711.05101); decay applies to matrices only.
     Adamw {
         /// Decay of the first moment.
+        #[serde(serialize_with = "crate::exact::float")]
         beta1: f32,
         /// Decay of the second moment.
+        #[serde(serialize_with = "crate::exact::float")]
         beta2: f32,
         /// Added to the root of the second moment.
+        #[serde(serialize_with = "crate::exact::float")]
         eps: f32,
         /// Decoupled weight decay, scaled by the learning rate.
+        #[serde(serialize_with = "crate::exact::float")]
         weight_decay: f32,
     },
     /// Muon on hidden matrices (Jordan 2024): momentum, then five Newton-Schulz steps towards the
@@ -55,21 +62,28 @@ pub enum Optimizer {
     /// both (Moonlight, arXiv 2502.16982). AdamW for embeddings, head, norms and biases.
     Muon {
         /// Nesterov momentum of the matrices.
+        #[serde(serialize_with = "crate::exact::float")]
         momentum: f32,
         /// AdamW's decay of the first moment.
+        #[serde(serialize_with = "crate::exact::float")]
         beta1: f32,
         /// AdamW's decay of the second moment.
+        #[serde(serialize_with = "crate::exact::float")]
         beta2: f32,
         /// AdamW's term beside the root of the second moment.
+        #[serde(serialize_with = "crate::exact::float")]
         eps: f32,
         /// Decoupled weight decay of all matrices, scaled by the learning rate.
+        #[serde(serialize_with = "crate::exact::float")]
         weight_decay: f32,
     },
     /// Stochastic gradient descent with Nesterov momentum on everything.
     Sgd {
         /// Momentum, 0 for none.
+        #[serde(serialize_with = "crate::exact::float")]
         momentum: f32,
         /// Decoupled weight decay of matrices, scaled by the learning rate.
+        #[serde(serialize_with = "crate::exact::float")]
         weight_decay: f32,
     },
 }
@@ -137,8 +151,10 @@ pub enum Schedule {
 #[serde(deny_unknown_fields)]
 pub struct OuterStep {
     /// Outer learning rate.
+    #[serde(serialize_with = "crate::exact::float")]
     pub lr: f32,
     /// Outer momentum; only barrier rounds use it, staleness makes it diverge.
+    #[serde(serialize_with = "crate::exact::float")]
     pub momentum: f32,
 }
 

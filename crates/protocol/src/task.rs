@@ -69,8 +69,10 @@ pub struct Task {
     /// Samples in a step, or in one pass of an evaluation.
     pub batch: u32,
     /// Learning rate at the first step after the ramp.
+    #[serde(serialize_with = "crate::exact::float")]
     pub lr_start: f32,
     /// Learning rate at the last step.
+    #[serde(serialize_with = "crate::exact::float")]
     pub lr_end: f32,
     /// Recipe of the job when the task was made.
     pub recipe: Recipe,
@@ -108,8 +110,10 @@ pub struct Lease {
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
     /// Mean loss a sample, in the loss's own unit (nats for cross-entropy).
+    #[serde(serialize_with = "crate::exact::float")]
     pub loss: f32,
     /// Share of samples (for text: of positions) that were predicted right, 0 to 1.
+    #[serde(serialize_with = "crate::exact::float")]
     pub accuracy: f32,
     /// Samples that were evaluated.
     pub samples: u64,

@@ -77,8 +77,10 @@ pub enum Fact {
         /// Samples a step.
         batch: u32,
         /// Learning rate at the start.
+        #[serde(serialize_with = "potluck_protocol::exact::float")]
         lr_start: f32,
         /// Learning rate at the end.
+        #[serde(serialize_with = "potluck_protocol::exact::float")]
         lr_end: f32,
         /// After this the blocks may be leased again.
         deadline_at: Millis,
@@ -109,8 +111,10 @@ pub enum Fact {
         /// The encoded update.
         update: BlobId,
         /// L2 norm of the decoded update.
+        #[serde(serialize_with = "potluck_protocol::exact::float")]
         norm: f32,
         /// Training loss as reported.
+        #[serde(serialize_with = "potluck_protocol::exact::float")]
         train_loss: f32,
         /// The volunteer's signed words.
         signed: SignedStatement,
@@ -176,6 +180,7 @@ pub struct Contribution {
     /// Whose task.
     pub task: TaskId,
     /// Its share of the merged update; the shares of a commit add up to 1.
+    #[serde(serialize_with = "potluck_protocol::exact::float")]
     pub weight: f32,
 }
 
@@ -316,6 +321,8 @@ pub enum Effect {
 pub struct MergePart {
     /// Whose task, and its share.
     pub contribution: Contribution,
+    /// Steps done x mean learning rate: norms are compared after division by it.
+    pub scale: f32,
     /// The encoded update.
     pub update: BlobId,
 }

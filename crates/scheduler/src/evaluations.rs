@@ -122,12 +122,28 @@ impl Evaluations {
         waiting
     }
 
-    /// The blocks of one evaluation that nobody computes yet, cut into tasks.
-    pub(crate) fn due(&self, of: (Version, Split), block_count: usize) -> Vec<Vec<BlockRef>> {
-        let untouched = Progress::new(if self.begun.contains_key(&of) { 0 } else { block_count });
+    /// The blocks of one evaluation that nobody computes yet, cut into tasks that end long before
+    /// their deadline. `flops` are those of each block of the split.
+    pub(crate) fn due(&self, of: (Version, Split), flops: &[u64]) -> Vec<Vec<BlockRef>> {
+        let untouched = Progress::new(if self.begun.contains_key(&of) { 0 } else { flops.len() });
         let progress = self.begun.get(&of).unwrap_or(&untouched);
-        let due: Vec<BlockRef> = progress.due().map(|index| BlockRef { epoch: 0, index }).collect();
-        due.chunks(limits::TASK_BLOCKS_MAX).map(<[_]>::to_vec).collect()
+        let mut tasks: Vec<Vec<BlockRef>> = Vec::new();
+        let mut total: u64 = 0;
+        for index in progress.due() {
+            let more = flops.get(index as usize).copied().unwrap_or(0);
+            total = total.saturating_add(more);
+            let block = BlockRef { epoch: 0, index };
+            match tasks.last_mut() {
+                Some(task) if task.len() < limits::TASK_BLOCKS_MAX && total <= limits::EVALUATE_FLOPS_MAX => {
+                    task.push(block);
+                }
+                _ => {
+                    tasks.push(vec![block]);
+                    total = more;
+                }
+            }
+        }
+        tasks
     }
 }
 
@@ -137,7 +153,7 @@ mod tests {
 
     fn evaluate(evaluations: &mut Evaluations, version: u64) {
         let of = (Version(version), Split::Valid);
-        let blocks = evaluations.due(of, 1).remove(0);
+        let blocks = evaluations.due(of, &[0]).remove(0);
         evaluations.lease(TaskId(version + 1), of, 1, &blocks);
         let part = Evaluation { loss: 1.0, accuracy: 0.5, samples: 10 };
         assert_eq!(evaluations.add(of, &blocks, part), Some(part));
@@ -176,15 +192,32 @@ mod tests {
     fn parts_add_up_by_samples() {
         let mut evaluations = Evaluations::default();
         let of = (Version(0), Split::Test);
-        let parts = evaluations.due(of, 2 * limits::TASK_BLOCKS_MAX - 1);
+        let parts = evaluations.due(of, &[0; 2 * limits::TASK_BLOCKS_MAX - 1]);
         assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [64, 63]);
         evaluations.lease(TaskId(1), of, 127, &parts[0]);
-        assert_eq!(evaluations.due(of, 127), parts[1..]);
+        assert_eq!(evaluations.due(of, &[0; 127]), parts[1..]);
         evaluations.lease(TaskId(2), of, 127, &parts[1]);
-        assert!(evaluations.due(of, 127).is_empty());
+        assert!(evaluations.due(of, &[0; 127]).is_empty());
         let part = |loss, accuracy, samples| Evaluation { loss, accuracy, samples };
         assert_eq!(evaluations.add(of, &parts[0], part(1.0, 1.0, 300)), None);
         assert_eq!(evaluations.add(of, &parts[1], part(2.0, 0.0, 100)), Some(part(1.25, 0.75, 400)));
+    }
+
+    #[track_caller]
+    fn check_tasks(flops: &[u64], expected: &[usize]) {
+        let tasks = Evaluations::default().due((Version(0), Split::Valid), flops);
+        assert_eq!(tasks.iter().map(Vec::len).collect::<Vec<_>>(), expected);
+        assert!(tasks.concat().iter().map(|block| block.index).eq(0..flops.len() as u32));
+    }
+
+    #[test]
+    fn tasks_hold_what_ends_before_the_deadline_and_at_least_a_block() {
+        let most = limits::EVALUATE_FLOPS_MAX;
+        check_tasks(&[], &[]);
+        check_tasks(&[most / 2; 5], &[2, 2, 1]);
+        check_tasks(&[most + 1; 3], &[1, 1, 1]);
+        check_tasks(&[1, u64::MAX, u64::MAX, 1, 1], &[1, 1, 1, 2]);
+        check_tasks(&[most, 1, 1], &[1, 2]);
     }
 
     #[test]
@@ -194,6 +227,6 @@ mod tests {
         evaluations.lease(TaskId(1), (Version(1), Split::Valid), 200, &[BlockRef { epoch: 0, index: 0 }]);
         assert_eq!(evaluations.waiting(), [Version(1), Version(2), Version(0)]);
         evaluations.release(TaskId(1), (Version(1), Split::Valid));
-        assert_eq!(evaluations.due((Version(1), Split::Valid), 200).concat().len(), 200);
+        assert_eq!(evaluations.due((Version(1), Split::Valid), &[0; 200]).concat().len(), 200);
     }
 }

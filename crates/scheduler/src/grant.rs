@@ -226,7 +226,10 @@ fn due_evaluations(turn: &Turn<'_>) -> VecDeque<(Version, Split, Vec<BlockRef>)>
         .chain(others.map(|v| (v, Split::Valid)))
         .filter(|&(version, split)| !turn.state.is_evaluated(version, split))
         .flat_map(|(version, split)| {
-            let tasks = turn.state.evaluations().due((version, split), turn.job.blocks(split).len());
+            let a_sample = turn.job.facts.evaluate_flops_per_sample;
+            let blocks = turn.job.blocks(split).iter();
+            let flops: Vec<u64> = blocks.map(|&(_, samples)| u64::from(samples).saturating_mul(a_sample)).collect();
+            let tasks = turn.state.evaluations().due((version, split), &flops);
             tasks.into_iter().map(move |blocks| (version, split, blocks))
         })
         .collect()

@@ -40,10 +40,11 @@ pub(crate) fn lost_by(turn: &mut Turn<'_>, session: SessionId) {
     lost.into_iter().for_each(|task| turn.lapse(task, false));
 }
 
-/// A connection gives back these tasks, as far as they are its volunteer's and out.
+/// A connection gives back these tasks, as far as they are out and with it, or with a connection of
+/// the same volunteer that is closed: what another open one computes is not its to give.
 pub(crate) fn released(turn: &mut Turn<'_>, session: SessionId, tasks: &[TaskId]) {
     let wanted: BTreeSet<TaskId> = tasks.iter().copied().collect();
-    let given = of_volunteer(turn, session, |_| true);
+    let given = of_volunteer(turn, session, |holder| holder.is_none_or(|id| id == session));
     given.into_iter().filter(|task| wanted.contains(task)).for_each(|task| turn.lapse(task, true));
 }
 

@@ -1,12 +1,19 @@
 //! The norms of recent updates, by their steps: what a new one is compared with.
 //!
+//! Two bands hold at once. What is possible follows from the recipe alone, so that the first results
+//! of a job are checked too and zeros cannot make themselves the usual. What is usual follows from
+//! others' updates.
+//!
 //! The norm of an update grows with its steps and with the learning rate, so the comparison is
-//! within one step count, a unit of learning rate, and the recent past. Without the learning rate in
+//! within one step count (or, where it has too few, all of them, a step), a unit of learning rate,
+//! and the recent past. Without the learning rate in
 //! it a job of few tasks would refuse its own end: a schedule falls to a tenth, the band is a
 //! quarter.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
+
+use potluck_protocol::{Optimizer, Recipe, limits};
 
 use crate::median::median;
 
@@ -34,18 +41,53 @@ impl Norms {
         }
     }
 
-    /// What a norm may be after this many steps at this mean learning rate; `None` while too few
-    /// are known.
+    /// What is usual after this many steps at this mean learning rate; `None` while too few are
+    /// known. Where this step count has too few, those of all counts are compared a step.
     pub(crate) fn band(&self, steps: u32, lr: f32) -> Option<RangeInclusive<f32>> {
-        let kept = self.0.get(&steps).filter(|kept| kept.len() >= NEEDED)?;
-        let middle = median(kept.iter().copied())? * f64::from(lr);
+        let middle = self.of_steps(steps).or_else(|| self.pooled(steps))? * f64::from(lr);
         Some((middle / BAND) as f32..=(middle * BAND) as f32)
     }
+
+    fn of_steps(&self, steps: u32) -> Option<f64> {
+        let kept = self.0.get(&steps).filter(|kept| kept.len() >= NEEDED)?;
+        median(kept.iter().copied())
+    }
+
+    fn pooled(&self, steps: u32) -> Option<f64> {
+        let a_step = |(&steps, kept): (&u32, &VecDeque<f64>)| {
+            let steps = f64::from(steps.max(1));
+            kept.iter().map(|norm| norm / steps).collect::<Vec<_>>()
+        };
+        let pool: Vec<f64> = self.0.iter().flat_map(a_step).collect();
+        let middle = median(pool.iter().copied()).filter(|_| pool.len() >= NEEDED)?;
+        Some(middle * f64::from(steps))
+    }
+}
+
+/// What a norm can be at all after this many steps at this mean learning rate. AdamW and Muon move
+/// values by their learning rate. SGD moves them by their gradients: a step's is clipped to
+/// `clip_norm` and momentum adds up to 1 / (1 - momentum) of them, and near a minimum it is small
+/// however many parameters there are.
+pub(crate) fn possible(recipe: &Recipe, parameters: u64, steps: u32, lr: f32) -> RangeInclusive<f32> {
+    let unit = f64::from(steps) * f64::from(lr);
+    let by_rate = limits::NORM_LEARNING_RATES_MAX * (parameters as f64).sqrt();
+    let (least, most) = match recipe.optimizer {
+        Optimizer::Adamw { .. } | Optimizer::Muon { .. } => (by_rate, by_rate),
+        Optimizer::Sgd { momentum, .. } => {
+            let clip = f64::from(recipe.clip_norm);
+            let by_gradient = limits::NORM_LEARNING_RATES_MAX * clip / (1.0 - f64::from(momentum));
+            (clip.min(1.0), by_rate.max(by_gradient))
+        }
+    };
+    let most = (unit * most).min(limits::UPDATE_NORM_MAX);
+    let least = (limits::NORM_SHARE_MIN * unit * least).max(f64::from(f32::MIN_POSITIVE));
+    least as f32..=most as f32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::fixture::recipe;
 
     #[track_caller]
     fn check(norms: &[f32], steps: u32, expected: Option<RangeInclusive<f32>>) {
@@ -65,8 +107,52 @@ mod tests {
     }
 
     #[test]
-    fn other_steps_are_another_matter() {
-        check(&[1.0; 9], 4, None);
+    fn other_steps_are_compared_a_step() {
+        check(&[1.0; 9], 4, Some(0.125..=2.0));
+        check(&[1.0; 4], 4, None);
+    }
+
+    #[test]
+    fn own_steps_come_first_once_there_are_enough() {
+        let mut all = Norms::default();
+        (0..9).for_each(|_| all.add(8, 1.0, 8.0));
+        (0..5).for_each(|_| all.add(4, 1.0, 1.0));
+        assert_eq!(all.band(4, 1.0), Some(0.25..=4.0));
+    }
+
+    #[track_caller]
+    fn check_possible(optimizer: Optimizer, norm: f32, expected: bool) {
+        let recipe = Recipe { optimizer, ..recipe() };
+        assert_eq!(possible(&recipe, 10_000, 8, 0.01).contains(&norm), expected, "{norm}");
+    }
+
+    #[test]
+    fn what_moves_by_its_learning_rate_stays_within_ten() {
+        for optimizer in [Optimizer::default(), Optimizer::muon()] {
+            // 8 steps x 0.01 x sqrt(10,000) = 8 is where every value moves by the learning rate.
+            for norm in [0.01, 0.2 * 8.0, 8.0, 5.0 * 8.0] {
+                check_possible(optimizer, norm, true);
+            }
+            for norm in [0.0, 1e-6, 81.0, f32::MAX] {
+                check_possible(optimizer, norm, false);
+            }
+        }
+    }
+
+    #[test]
+    fn sgd_stays_within_its_clipped_gradients() {
+        for norm in [1e-6, 0.08, 8.0] {
+            check_possible(Optimizer::sgd(), norm, true);
+        }
+        for norm in [0.0, 1e-8, 81.0, f32::MAX] {
+            check_possible(Optimizer::sgd(), norm, false);
+        }
+    }
+
+    #[test]
+    fn no_recipe_lets_everything_through() {
+        let recipe = Recipe { optimizer: Optimizer::sgd(), clip_norm: f32::MAX, ..recipe() };
+        assert_eq!(*possible(&recipe, u64::MAX, 16, 10.0).end(), 1e9);
     }
 
     #[test]

@@ -7,12 +7,12 @@
 //! that is the volunteer's fault. The blocks that a too stale result held are free again.
 
 use potluck_protocol::{
-    BlobId, ErrorCode, Evaluation, Refusal, ServerMessage, SignedStatement, Split, Statement, TaskId, Verdict,
+    BlobId, ErrorCode, Evaluation, Millis, Refusal, ServerMessage, SignedStatement, Split, Statement, TaskId, Verdict,
     VolunteerKey, limits,
 };
 
 use crate::decide::Turn;
-use crate::{Fact, HandedIn, Leased, SessionId, UpdateFacts, round};
+use crate::{Fact, HandedIn, Leased, SessionId, UpdateFacts, norms, round};
 
 /// Answers a result.
 pub(crate) fn judge(
@@ -151,18 +151,30 @@ fn trained(
     let Some(id) = statement.update.filter(|_| statement.evaluation.is_none()) else {
         return Err(mismatch("expected an update and no evaluation"));
     };
+    let samples = u64::from(steps) * u64::from(leased.batch);
+    let least_millis = least_millis(samples, turn.job.facts.train_flops_per_sample);
+    if turn.now.saturating_sub(leased.leased_at) < least_millis {
+        return Err(mismatch("faster than any device"));
+    }
     let norm = usable_norm(turn, leased, steps, (id, update))?;
     Ok(Fact::ResultAccepted {
         at: turn.now,
         task: statement.task,
         steps,
-        samples: u64::from(steps) * u64::from(leased.batch),
+        samples,
         update: id,
         norm,
         train_loss,
         signed: signed.clone(),
         late: is_late(turn, leased),
     })
+}
+
+/// The time that training on so many samples takes on the fastest device there is; 0 for a small
+/// job. This is layer 0 of DESIGN's defence: what cannot have been computed needs no look at its
+/// values.
+fn least_millis(samples: u64, flops_per_sample: u64) -> Millis {
+    samples.saturating_mul(flops_per_sample) / (limits::DEVICE_FLOPS_MAX / 1000)
 }
 
 /// The norm of an update that can be merged.
@@ -182,14 +194,13 @@ fn usable_norm(
     if !finite || !norm.is_finite() {
         return Err(refuse(ErrorCode::UpdateNotFinite, format!("update {id} holds NaN or infinity")));
     }
-    match turn.state.norms().band(steps, leased.lr) {
-        Some(band) if !band.contains(&norm) => {
-            let (min, max) = (band.start(), band.end());
-            let detail = format!("update norm {norm} is outside [{min}, {max}] for {steps} steps");
-            Err(refuse(ErrorCode::NormOutOfRange, detail))
-        }
-        _ => Ok(norm),
+    let possible = norms::possible(&turn.job.recipe, turn.job.facts.parameters, steps, leased.lr);
+    let usual = turn.state.norms().band(steps, leased.lr);
+    if possible.contains(&norm) && usual.is_none_or(|band| band.contains(&norm)) {
+        return Ok(norm);
     }
+    // The band itself would tell a cheat where to aim.
+    Err(refuse(ErrorCode::NormOutOfRange, "update norm is far from that of others with the same steps"))
 }
 
 fn is_late(turn: &Turn<'_>, leased: &Leased) -> bool {

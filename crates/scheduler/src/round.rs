@@ -40,6 +40,7 @@ fn parts(pending: &BTreeMap<TaskId, Pending>, version: Version) -> Vec<MergePart
         .collect();
     let part = |((&task, pending), weight): ((&TaskId, &Pending), f32)| MergePart {
         contribution: Contribution { task, weight },
+        scale: pending.scale,
         update: pending.update,
     };
     pending.iter().zip(shares(&weights)).map(part).collect()

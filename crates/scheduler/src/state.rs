@@ -18,6 +18,8 @@ pub(crate) struct Pending {
     pub(crate) base_version: Version,
     pub(crate) blocks: Vec<BlockRef>,
     pub(crate) samples: u64,
+    /// Steps done x mean learning rate, which its norm is expected to grow with.
+    pub(crate) scale: f32,
     pub(crate) update: BlobId,
     pub(crate) at: Millis,
 }
@@ -156,14 +158,15 @@ impl State {
 
     fn accept(&mut self, at: Millis, task: TaskId, steps: u32, samples: u64, update: BlobId, late: bool) {
         let Some(leased) = self.leases.take(task) else { return };
-        let Leased { volunteer, blocks, base_version, .. } = leased;
+        let Leased { volunteer, blocks, base_version, lr, .. } = leased;
+        let scale = steps as f32 * lr;
         self.leases.hand_in(task, HandedIn { volunteer, update: Some(update), steps });
         self.credit(volunteer, at, samples);
         if late {
             self.blocks.release(task, &blocks);
         } else {
             self.blocks.accept(task, &blocks);
-            self.pending.insert(task, Pending { volunteer, base_version, blocks, samples, update, at });
+            self.pending.insert(task, Pending { volunteer, base_version, blocks, samples, scale, update, at });
         }
     }
 

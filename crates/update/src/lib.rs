@@ -14,5 +14,5 @@ mod merge;
 mod outer;
 
 pub use codec::{CHUNK_VALUES, DecodeError, bytes_from_weights, decode, encode, encoded_len, weights_from_bytes};
-pub use merge::{ROBUST_PARTS_MIN, merge, norm};
+pub use merge::{ROBUST_PARTS_MIN, Scaled, merge, merge_scaled, norm};
 pub use outer::outer_step;

@@ -3,7 +3,8 @@
 //!
 //! Centered clipping is that of Karimireddy, He and Jaggi (arXiv 2012.10333), started from the
 //! coordinate-wise median and with the median distance as its radius, so that it has no constant to
-//! tune. Updates whose steps differ have norms that differ: the caller merges what belongs together.
+//! tune. Updates whose steps or learning rates differ have norms that differ: the caller gives each its
+//! scale.
 
 use crate::median::median;
 
@@ -22,6 +23,18 @@ fn norm_f64(values: &[f32]) -> f64 {
     values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt()
 }
 
+/// One update to merge.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scaled<'a> {
+    /// Its share; the shares of a merge add up to 1.
+    pub weight: f32,
+    /// What its norm is expected to grow with, steps x learning rate: above 0. Norms are compared
+    /// after division by it.
+    pub scale: f32,
+    /// Its values.
+    pub values: &'a [f32],
+}
+
 /// One update with its share and the factor that brings its norm down to the median.
 struct Part<'a> {
     weight: f64,
@@ -35,31 +48,47 @@ impl Part<'_> {
     }
 }
 
-/// Merges updates in the order given; the weights add up to 1. Deterministic to the last bit for one
-/// order; another order changes roundings only. One part of weight 1 comes back unchanged.
+/// Merges updates of one scale in the order given, as [`merge_scaled`] does.
 ///
 /// # Panics
 /// Where the updates have different lengths: they were decoded for one program.
 pub fn merge(parts: &[(f32, Vec<f32>)]) -> Vec<f32> {
+    let parts: Vec<Scaled<'_>> =
+        parts.iter().map(|(weight, values)| Scaled { weight: *weight, scale: 1.0, values }).collect();
+    merge_scaled(&parts)
+}
+
+/// Merges updates in the order given; the weights add up to 1. Deterministic to the last bit for one
+/// order; another order changes roundings only. One part of weight 1 comes back unchanged. What is
+/// merged of finite values is finite.
+///
+/// # Panics
+/// Where the updates have different lengths: they were decoded for one program.
+pub fn merge_scaled(parts: &[Scaled<'_>]) -> Vec<f32> {
     let parts = clipped(parts);
     if parts.len() < ROBUST_PARTS_MIN { weighted_sum(&parts) } else { centered_clipping(&parts) }
 }
 
-fn clipped<'a>(parts: &'a [(f32, Vec<f32>)]) -> Vec<Part<'a>> {
-    let norms: Vec<f64> = parts.iter().map(|(_, values)| norm_f64(values)).collect();
+fn clipped<'a>(parts: &[Scaled<'a>]) -> Vec<Part<'a>> {
+    let norms: Vec<f64> = parts.iter().map(|part| norm_f64(part.values) / f64::from(part.scale)).collect();
     let middle = median(&mut norms.clone());
-    let length = parts.first().map_or(0, |(_, values)| values.len());
-    let part = |((weight, values), norm): (&'a (f32, Vec<f32>), f64)| {
+    let length = parts.first().map_or(0, |part| part.values.len());
+    let clip = |(&Scaled { weight, scale: _, values }, norm): (&Scaled<'a>, f64)| {
         assert_eq!(values.len(), length, "updates of one program have one length");
         let clip = if norm > middle { middle / norm } else { 1.0 };
-        Part { weight: f64::from(*weight), clip, values }
+        Part { weight: f64::from(weight), clip, values }
     };
-    parts.iter().zip(norms).map(part).collect()
+    parts.iter().zip(norms).map(clip).collect()
+}
+
+/// The nearest f32, the largest for what rounding took past it: a mean of finite values is finite.
+fn narrow(value: f64) -> f32 {
+    if value.is_finite() { value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32 } else { value as f32 }
 }
 
 fn weighted_sum(parts: &[Part<'_>]) -> Vec<f32> {
     let count = parts.first().map_or(0, |p| p.values.len());
-    (0..count).map(|index| parts.iter().map(|p| p.weight * p.at(index)).sum::<f64>() as f32).collect()
+    (0..count).map(|index| narrow(parts.iter().map(|p| p.weight * p.at(index)).sum())).collect()
 }
 
 fn centered_clipping(parts: &[Part<'_>]) -> Vec<f32> {
@@ -75,7 +104,7 @@ fn centered_clipping(parts: &[Part<'_>]) -> Vec<f32> {
         for (index, value) in centre.iter_mut().enumerate() {
             let from = f64::from(*value);
             let pull: f64 = parts.iter().zip(&pulls).map(|(p, pull)| pull * (p.at(index) - from)).sum();
-            *value = (from + pull) as f32;
+            *value = narrow(from + pull);
         }
     }
     centre
@@ -87,7 +116,7 @@ fn coordinate_median(parts: &[Part<'_>]) -> Vec<f32> {
     (0..count)
         .map(|index| {
             column.iter_mut().zip(parts).for_each(|(cell, p)| *cell = p.at(index));
-            median(&mut column) as f32
+            narrow(median(&mut column))
         })
         .collect()
 }
@@ -202,6 +231,25 @@ mod tests {
     #[test]
     fn two_are_clipped_to_their_mean() {
         check(&[(0.5, &[1.0]), (0.5, &[3.0])], &[1.5]);
+    }
+
+    #[test]
+    fn norms_are_compared_by_their_scale() {
+        let part = |weight, scale, values| Scaled { weight, scale, values };
+        let merged = |parts: &[Scaled<'_>]| merge_scaled(parts);
+        // Twice the steps, twice the norm: nothing is clipped.
+        assert_eq!(merged(&[part(0.5, 4.0, &[1.0]), part(0.5, 8.0, &[2.0])]), [1.5]);
+        assert_eq!(merged(&[part(0.5, 8.0, &[1.0]), part(0.25, 8.0, &[1.0]), part(0.25, 4.0, &[2.0])]), [0.875]);
+        assert_eq!(merged(&[part(1.0, 0.25, &[3.0, 4.0])]), [3.0, 4.0]);
+    }
+
+    #[test]
+    fn the_largest_values_do_not_overflow() {
+        for count in [1u8, 3, 7] {
+            let weight = (1.0 / f32::from(count)).next_up();
+            let merged = merge(&vec![(weight, vec![f32::MAX, f32::MIN]); count.into()]);
+            assert!(merged.iter().all(|value| value.is_finite()), "{count}: {merged:?}");
+        }
     }
 
     #[test]

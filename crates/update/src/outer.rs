@@ -9,21 +9,29 @@ use potluck_protocol::OuterStep;
 /// changed: a commit that holds stale updates is told to step so, and what is stale must not enter
 /// the momentum of the barrier rounds around it.
 ///
+/// Returns true where every parameter and every value of a momentum that was used is finite after
+/// the step. Sums of finite values may overflow, and what did must not become a version.
+///
 /// # Panics
 /// Where the lengths differ: all three belong to one program.
-pub fn outer_step(theta: &mut [f32], momentum: &mut Option<Vec<f32>>, d: &[f32], outer: OuterStep) {
+pub fn outer_step(theta: &mut [f32], momentum: &mut Option<Vec<f32>>, d: &[f32], outer: OuterStep) -> bool {
     let OuterStep { lr, momentum: mu } = outer;
     assert_eq!(theta.len(), d.len(), "an update has as many values as the parameters");
     if mu == 0.0 {
         theta.iter_mut().zip(d).for_each(|(theta, d)| *theta -= lr * d);
-        return;
+        return is_finite(theta);
     }
     let m = momentum.get_or_insert_with(|| vec![0.0; d.len()]);
     assert_eq!(m.len(), d.len(), "momentum has as many values as the parameters");
-    for ((theta, m), d) in theta.iter_mut().zip(m).zip(d) {
+    for ((theta, m), d) in theta.iter_mut().zip(&mut *m).zip(d) {
         *m = mu * *m + d;
         *theta -= lr * (d + mu * *m);
     }
+    is_finite(theta) && is_finite(m)
+}
+
+fn is_finite(values: &[f32]) -> bool {
+    values.iter().all(|value| value.is_finite())
 }
 
 #[cfg(test)]
@@ -36,7 +44,7 @@ mod tests {
     fn check(outer: OuterStep, momentum: Option<f32>, d: f32, theta_expected: f32, momentum_expected: Option<f32>) {
         let mut theta = [10.0];
         let mut momentum = momentum.map(|m| vec![m]);
-        outer_step(&mut theta, &mut momentum, &[d], outer);
+        assert!(outer_step(&mut theta, &mut momentum, &[d], outer), "finite");
         assert_eq!((theta[0], momentum), (theta_expected, momentum_expected.map(|m| vec![m])));
     }
 
@@ -55,5 +63,13 @@ mod tests {
         let plain = OuterStep { lr: 0.5, momentum: 0.0 };
         check(plain, None, 2.0, 9.0, None);
         check(plain, Some(4.0), 2.0, 9.0, Some(4.0));
+    }
+
+    #[test]
+    fn an_overflow_is_told() {
+        let plain = OuterStep { lr: 2.0, momentum: 0.0 };
+        assert!(!outer_step(&mut [f32::MIN], &mut None, &[f32::MAX], plain));
+        assert!(!outer_step(&mut [0.0], &mut Some(vec![f32::MAX]), &[f32::MAX], NESTEROV));
+        assert!(!outer_step(&mut [0.0], &mut None, &[f32::NAN], NESTEROV));
     }
 }

@@ -78,7 +78,8 @@ fn api() -> Router<Arc<Shared>> {
         .route("/jobs/{job}/control", post(control::control))
         .layer(DefaultBodyLimit::max(limits::CONTROL_BYTES_MAX));
     // No timeout, compression or CORS on these two: one lives long, and both are for the widget's
-    // own origin and for native volunteers, never for other sites' scripts.
+    // own origin and for native volunteers. Without CORS other sites' scripts cannot send an update's
+    // header; a WebSocket knows no CORS, so that its handler looks at `Origin` itself.
     let work = Router::new()
         .route("/jobs/{job}/connect", any(socket::connect))
         .route("/jobs/{job}/tasks/{task}/update", put(upload::update));

@@ -7,6 +7,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use potluck_protocol::{ErrorCode, JobCard, Version, limits};
 use serde::Deserialize;
 
@@ -14,7 +15,7 @@ use crate::{
     http::api::bad_query,
     job::Job,
     problem::Problem,
-    shared::Shared,
+    shared::{ModelFile, Shared},
     views::{LogView, VersionRow},
 };
 
@@ -42,22 +43,38 @@ pub(super) async fn model(
         let detail = format!("the parameters of {version} were not kept: of old versions every sixteenth is");
         return Err(Problem::new(ErrorCode::UnknownBlob, detail));
     }
-    let bytes = shared.blob(row.base, limits::BLOB_BYTES_MAX).await?;
-    let metadata = metadata(job, &row, &view.log);
-    let program = Arc::clone(job.program());
-    let made = tokio::task::spawn_blocking(move || {
-        let weights =
-            potluck_update::weights_from_bytes(&bytes, program.parameter_count()).map_err(|e| e.to_string())?;
-        potluck_data::safetensors_from(&program, &weights, &metadata).map_err(|e| e.to_string())
-    });
-    let internal = |detail: String| Problem::new(ErrorCode::Internal, detail);
-    let file = made.await.map_err(|e| internal(e.to_string()))?.map_err(internal)?;
+    let file = file(&shared, job, row, &view.log).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}-{version}.safetensors\"", job.name())),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
     Ok((headers, file).into_response())
+}
+
+/// The version's file. Facts that are newer than the file, other than what it says of its version,
+/// do not make another: it names the log as of when it was made.
+async fn file(shared: &Shared, job: &Job, row: VersionRow, log: &LogView) -> Result<Bytes, Problem> {
+    let mut last = shared.model_file().await;
+    if let Some(made) = last.as_ref().filter(|made| made.job == *job.name() && made.row == row) {
+        return Ok(made.bytes.clone());
+    }
+    let base = shared.blob(row.base, limits::BLOB_BYTES_MAX).await?;
+    let metadata = metadata(job, &row, log);
+    let (program, job) = (Arc::clone(job.program()), job.name().clone());
+    // The lock goes along: who asked may be gone before the file is made.
+    let made = tokio::task::spawn_blocking(move || {
+        *last = None;
+        let weights =
+            potluck_update::weights_from_bytes(&base, program.parameter_count()).map_err(|e| e.to_string())?;
+        drop(base);
+        let bytes = potluck_data::safetensors_from(&program, &weights, &metadata).map_err(|e| e.to_string())?;
+        let bytes = Bytes::from(bytes);
+        *last = Some(ModelFile { job, row, bytes: bytes.clone() });
+        Ok(bytes)
+    });
+    let internal = |detail: String| Problem::new(ErrorCode::Internal, detail);
+    made.await.map_err(|e| internal(e.to_string()))?.map_err(internal)
 }
 
 /// What the file says about itself.

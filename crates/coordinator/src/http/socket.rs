@@ -8,6 +8,7 @@ use axum::{
         Path, State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
     },
+    http::{HeaderMap, StatusCode, header},
     response::Response,
 };
 use potluck_protocol::{
@@ -32,9 +33,14 @@ const READ_BUFFER_BYTES: usize = 4 << 10;
 pub(super) async fn connect(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let job = Arc::clone(shared.job(&name)?);
+    if !is_same_origin(&headers) {
+        let detail = "a page of another origin may not connect; it may show the widget in a frame".to_owned();
+        return Err(Problem { status: StatusCode::FORBIDDEN, code: ErrorCode::BadRequest, detail });
+    }
     let upgrade = upgrade.map_err(|e| Problem::new(ErrorCode::BadRequest, e.body_text()))?;
     let full = || Problem::new(ErrorCode::Full, "this job has as many volunteers connected as it may; try again later");
     let permit = job.connection().ok_or_else(full)?;
@@ -52,6 +58,17 @@ pub(super) async fn connect(
         Visit { shared, job, line }.run().await;
         drop(permit);
     }))
+}
+
+/// False where a browser says that a script of another origin asks: nothing else keeps those from
+/// opening a WebSocket. Programs that are no browsers name no origin.
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+    // A proxy may put its own name for this host into `host`; no script can set either of the two.
+    let hosts = [headers.get(header::HOST), headers.get("x-forwarded-host")];
+    let mut hosts = hosts.into_iter().flatten().filter_map(|host| host.to_str().ok());
+    authority.is_some_and(|authority| hosts.any(|host| host.eq_ignore_ascii_case(authority)))
 }
 
 /// Why a conversation ends. Every end but a lost connection is said to the peer.
@@ -193,6 +210,11 @@ impl Visit {
         let Some(protocol) = negotiate(protocol_min, protocol_max) else {
             return self.line.send(&reload(protocol_max)).await;
         };
+        if self.job.is_reserved(&volunteer) {
+            let refusal = refusal(ErrorCode::NotAuthorised, "this key is the coordinator's own worker's");
+            self.line.refuse(&self.job, refusal).await?;
+            return Err(End::Refused("somebody else's key"));
+        }
         let (outbox, inbox) = mpsc::channel(limits::SOCKET_QUEUE_MAX);
         let session = self.shared.new_session();
         let newcomer = Newcomer { session, volunteer, protocol, trusted: false, outbox };
@@ -361,5 +383,29 @@ impl Allowance {
         let frame = socket.recv().await;
         self.messages -= 1.0;
         frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(headers: &[(&'static str, &str)], expected: bool) {
+        let pairs = headers.iter().map(|(name, value)| (header::HeaderName::from_static(name), value.parse()));
+        let headers: HeaderMap = pairs.map(|(name, value)| (name, value.expect("a value"))).collect();
+        assert_eq!(is_same_origin(&headers), expected, "{headers:?}");
+    }
+
+    #[test]
+    fn an_origin_has_to_be_the_host_that_is_asked() {
+        check(&[("host", "here:80")], true);
+        check(&[("host", "here:80"), ("origin", "http://here:80")], true);
+        check(&[("host", "Here"), ("origin", "https://here")], true);
+        check(&[("host", "inside:1"), ("x-forwarded-host", "here"), ("origin", "https://here")], true);
+        check(&[("host", "here:80"), ("origin", "http://here:81")], false);
+        check(&[("host", "here"), ("origin", "https://here.elsewhere")], false);
+        check(&[("host", "null"), ("origin", "null")], false);
+        check(&[("origin", "https://here")], false);
     }
 }

@@ -21,6 +21,9 @@ use crate::{
     views::LeaseView,
 };
 
+/// Slower than a bad phone line is not waited for.
+const BYTES_PER_SECOND_MIN: u64 = 16_000;
+
 /// Answers 204 once the update is durable; the same bytes again get the same answer.
 pub(super) async fn update(
     State(shared): State<Arc<Shared>>,
@@ -32,12 +35,19 @@ pub(super) async fn update(
     let lease = lease(&shared, job, &task, &headers).await?;
     let expected = job.uploads().update_bytes();
     check_length(&headers, expected)?;
+    let busy = || Problem::new(ErrorCode::Full, "another upload for this task is on its way; try again later");
+    let _arrival = job.uploads().arrive(lease.task).ok_or_else(busy)?;
     // Held until the bytes are stored: what is received at once has a bound.
     let _permit = shared.upload_permit(expected).await?;
     // Past its expiry an upload is of no use, however slowly it still comes.
     let left = lease.expiry_at.saturating_sub(shared.now()).max(limits::LEASE_MILLIS_MIN);
-    let received = tokio::time::timeout(Duration::from_millis(left), receive(body, expected)).await;
-    let bytes = received.map_err(|_| expired())??;
+    let received = tokio::time::timeout(patience(left, expected), receive(body, expected)).await;
+    let bytes = received.map_err(|_| match shared.now() > lease.expiry_at {
+        true => expired(),
+        false => too_slow(format!("the update came at less than {BYTES_PER_SECOND_MIN} bytes a second")),
+    })??;
+    // While it came, a result may have been accepted or the lease have ended.
+    let lease = self::lease(&shared, job, &task, &headers).await?;
     let id = BlobId::of(&bytes);
     if lease.accepted == Some(id) || job.uploads().find(lease.task, id).is_some() {
         return Ok(StatusCode::NO_CONTENT);
@@ -48,6 +58,13 @@ pub(super) async fn update(
     }
     job.take_update(lease.task, bytes).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// How long an upload of this size may take in all. It holds memory that others wait for, so one
+/// that comes byte by byte does not get the whole lease.
+fn patience(left_millis: u64, bytes: usize) -> Duration {
+    let needed = limits::UPLOAD_STALL_MILLIS_MAX + bytes as u64 * 1000 / BYTES_PER_SECOND_MIN;
+    Duration::from_millis(needed.min(left_millis))
 }
 
 /// The lease of this task, if the sender holds it.
@@ -90,11 +107,7 @@ async fn receive(body: Body, expected: usize) -> Result<Bytes, Problem> {
     let mut bytes = Vec::with_capacity(expected);
     loop {
         let next = tokio::time::timeout(stall, chunks.next()).await;
-        let next = next.map_err(|_| Problem {
-            status: StatusCode::REQUEST_TIMEOUT,
-            code: ErrorCode::BadRequest,
-            detail: format!("nothing of the update came for {} s", stall.as_secs()),
-        })?;
+        let next = next.map_err(|_| too_slow(format!("nothing of the update came for {} s", stall.as_secs())))?;
         let Some(chunk) = next else { break };
         let chunk = chunk.map_err(|_| Problem::new(ErrorCode::BadRequest, "the update broke off"))?;
         if bytes.len() + chunk.len() > expected {
@@ -108,6 +121,23 @@ async fn receive(body: Body, expected: usize) -> Result<Bytes, Problem> {
     Ok(bytes.into())
 }
 
+fn too_slow(detail: String) -> Problem {
+    Problem { status: StatusCode::REQUEST_TIMEOUT, code: ErrorCode::BadRequest, detail }
+}
+
 fn expired() -> Problem {
     Problem::new(ErrorCode::LeaseExpired, "the lease of this task has expired")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_is_waited_for_by_its_size_and_never_past_its_lease() {
+        let stall = limits::UPLOAD_STALL_MILLIS_MAX;
+        assert_eq!(patience(300_000, 0), Duration::from_millis(stall));
+        assert_eq!(patience(300_000, 160_000), Duration::from_millis(stall + 10_000));
+        assert_eq!(patience(5_000, 160_000), Duration::from_millis(5_000));
+    }
 }

@@ -3,10 +3,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use futures::FutureExt;
 use potluck_protocol::{ErrorCode, JobCard, Refusal, ServerMessage, TaskId, Version, VolunteerKey, Welcome, limits};
 use potluck_scheduler::{Control, Core, Effect, Fact, Input, SessionId};
 use tokio::{
@@ -158,7 +160,11 @@ impl Actor {
 
     /// Runs until it is told to stop or fails; then everybody who asks learns so.
     pub(crate) async fn run(mut self) {
-        if let Err(failure) = self.live().await {
+        // A panic is a failure like any other: nothing is decided after it, and whoever watches the
+        // job learns of it.
+        let lived = AssertUnwindSafe(self.live()).catch_unwind().await;
+        let lived = lived.unwrap_or_else(|panic| Err(Failure::Broken(panic_text(&*panic).to_owned())));
+        if let Err(failure) = lived {
             let text = failure.to_string();
             tracing::error!("job {} has stopped: {text}", self.card.name);
             // It is set here and nowhere else.
@@ -246,7 +252,10 @@ impl Actor {
     fn decide(&mut self, message: Message, batch: &mut Batch) {
         match message {
             Message::Join(newcomer) => self.join(newcomer, batch),
-            Message::Input(input) => self.step(&input, batch),
+            Message::Input(mut input) => {
+                self.pin(&mut input);
+                self.step(&input, batch);
+            }
             Message::Control(control, answer) => {
                 self.step(&Input::Control(control), batch);
                 batch.controls.push(answer);
@@ -278,6 +287,19 @@ impl Actor {
             challenge_block,
             base: state.base()?,
         })))
+    }
+
+    /// From the moment that a result may be accepted its update must stay until it is merged. One
+    /// that was pushed out by later uploads on the way here is missing.
+    fn pin(&self, input: &mut Input) {
+        let Input::Result { session, statement, update, .. } = input else { return };
+        let Some(id) = update.as_ref().map(|facts| facts.id) else { return };
+        let of = self.core.presence().connected().find(|(id, _)| id == session);
+        let lease = self.core.state().lease(statement.task);
+        let is_theirs = of.zip(lease).is_some_and(|((_, session), lease)| session.volunteer == lease.volunteer);
+        if is_theirs && !self.bench.uploads.pin(statement.task, id) {
+            *update = None;
+        }
     }
 
     fn step(&mut self, input: &Input, batch: &mut Batch) {
@@ -353,7 +375,7 @@ impl Actor {
 
     fn broadcast(&mut self, message: ServerMessage) {
         let message = Arc::new(message);
-        self.outboxes.retain(|_, outbox| outbox.try_send(Arc::clone(&message)).is_ok());
+        self.outboxes.retain(|_, outbox| misses(outbox, &message) || outbox.try_send(Arc::clone(&message)).is_ok());
     }
 
     fn answer(&mut self, query: Query) {
@@ -392,6 +414,18 @@ impl Actor {
     }
 }
 
+/// True for news that this peer is not sent: one that is busy loses those rather than its connection,
+/// and room is left for what matters.
+fn misses(outbox: &mpsc::Sender<Arc<ServerMessage>>, message: &ServerMessage) -> bool {
+    matches!(message, ServerMessage::Progress { .. }) && outbox.capacity() <= outbox.max_capacity() / 2
+}
+
+/// What a panic says.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it panicked")
+}
+
 /// The end of a merge; never where none is under way.
 async fn finished(
     merging: &mut Option<JoinHandle<Result<Input, MergeError>>>,
@@ -399,5 +433,22 @@ async fn finished(
     match merging {
         Some(merging) => merging.await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_busy_misses_news_and_nothing_else() {
+        let (outbox, _inbox) = mpsc::channel(4);
+        let (version, samples, budget_samples) = (Version(1), 1, 2);
+        let news = ServerMessage::Progress { version, samples, budget_samples, accuracy: None, volunteers: 1 };
+        for expected in [false, false, true, true] {
+            assert_eq!(misses(&outbox, &news), expected);
+            assert!(!misses(&outbox, &ServerMessage::Finished));
+            outbox.try_send(Arc::new(ServerMessage::Finished)).expect("there is room");
+        }
     }
 }

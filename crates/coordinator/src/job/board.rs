@@ -70,9 +70,10 @@ pub(super) fn version(core: &Core, version: Version) -> Option<VersionRow> {
 }
 
 pub(super) fn history(core: &Core, after: Option<Version>, rows_max: usize) -> Vec<VersionRow> {
-    let from = after.map_or(Version(0), Version::next);
+    // A cursor may be any number, the largest included.
+    let from = after.map_or(0, |version| version.0.saturating_add(1));
     // Versions have no gaps, so this starts where the page does.
-    let rows = (from.0..=core.state().version().0).filter_map(|v| core.state().record(Version(v)));
+    let rows = (from..=core.state().version().0).filter_map(|v| core.state().record(Version(v)));
     rows.take(rows_max).map(version_row).collect()
 }
 

@@ -93,12 +93,14 @@ impl Chores {
 
 async fn carry_off(rubbish: Rubbish, bench: &Bench, stores: &Stores) -> Result<(), BlobError> {
     let Rubbish { uploads, momenta, bases, all_uploads_but } = rubbish;
-    bench.uploads.delete(uploads).await?;
+    // What cannot be deleted does not keep the rest; it is not asked for again, so that the rest is
+    // not lost with it.
+    let mut result = bench.uploads.delete(uploads).await;
     if let Some(retained) = all_uploads_but {
-        bench.uploads.sweep(&retained).await?;
+        result = result.and(bench.uploads.sweep(&retained).await);
     }
     for id in momenta {
-        bench.momenta.delete(id).await?;
+        result = result.and(bench.momenta.delete(id).await);
     }
-    stores.withdraw(&bases).await
+    result.and(stores.withdraw(&bases).await)
 }

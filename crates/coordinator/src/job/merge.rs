@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use potluck_protocol::{BlobId, OuterStep, UpdateEncoding, Version, limits};
 use potluck_scheduler::{Contribution, Input, MergePart};
-use potluck_update::{DecodeError, bytes_from_weights, decode, merge, outer_step, weights_from_bytes};
+use potluck_update::{DecodeError, Scaled, bytes_from_weights, decode, merge_scaled, outer_step, weights_from_bytes};
 
 use super::uploads::Uploads;
 use crate::{
@@ -32,12 +32,6 @@ pub(super) enum MergeError {
         version: Version,
         /// Why.
         error: DecodeError,
-    },
-    /// The new parameters are not finite.
-    #[error("{version} would hold NaN or infinity: the training has diverged; start anew with a smaller train.lr")]
-    NotFinite {
-        /// The version.
-        version: Version,
     },
     /// The merge itself broke.
     #[error("{version} cannot be made: {reason}")]
@@ -74,11 +68,14 @@ pub(super) struct Bench {
 struct Inputs {
     theta: Bytes,
     momentum: Option<Bytes>,
-    updates: Vec<(f32, Bytes)>,
+    /// Weight, scale and bytes of each.
+    updates: Vec<(f32, f32, Bytes)>,
 }
 
 impl Bench {
-    /// Makes the version. When it returns, its blobs are durable.
+    /// Makes the version. When it returns, its blobs are durable. Where it would hold NaN or
+    /// infinity it is the same as the one before: a job that goes on with what it has can still be
+    /// trained, stopped and read, one without its next version cannot.
     pub(super) async fn carry_out(self, order: Order) -> Result<Input, MergeError> {
         let version = order.version;
         let blob = |error| MergeError::Blob { version, error };
@@ -87,15 +84,19 @@ impl Bench {
         let made = tokio::task::spawn_blocking(move || compute(inputs, encoding, parameters, outer));
         let made = made.await.map_err(|e| MergeError::Broken { version, reason: e.to_string() })?;
         let (theta, momentum) = made.map_err(|error| MergeError::Decode { version, error })?;
-        if !theta.iter().all(|value| value.is_finite()) {
-            return Err(MergeError::NotFinite { version });
+        let parts: Vec<Contribution> = order.parts.iter().map(|part| part.contribution).collect();
+        if !theta.iter().chain(momentum.iter().flatten()).all(|value| value.is_finite()) {
+            tracing::error!(
+                "{version} would hold NaN or infinity and is left as the version before: the training diverges; \
+                 a smaller train.lr may help"
+            );
+            return Ok(Input::Merged { version, base: order.base, momentum: order.momentum, parts });
         }
         let base = self.blobs.put(bytes_from_weights(&theta).into()).await.map_err(blob)?;
         let momentum = match momentum {
             Some(momentum) => Some(self.momenta.put(bytes_from_weights(&momentum).into()).await.map_err(blob)?),
             None => None,
         };
-        let parts: Vec<Contribution> = order.parts.iter().map(|part| part.contribution).collect();
         Ok(Input::Merged { version, base, momentum, parts })
     }
 
@@ -106,8 +107,8 @@ impl Bench {
             None => None,
         };
         let mut updates = Vec::with_capacity(order.parts.len());
-        for MergePart { contribution, update } in &order.parts {
-            updates.push((contribution.weight, self.uploads.bytes(*update).await?));
+        for MergePart { contribution, scale, update } in &order.parts {
+            updates.push((contribution.weight, *scale, self.uploads.bytes(*update).await?));
         }
         Ok(Inputs { theta, momentum, updates })
     }
@@ -119,8 +120,50 @@ fn compute(inputs: Inputs, encoding: UpdateEncoding, count: usize, outer: OuterS
     let Inputs { theta, momentum, updates } = inputs;
     let mut theta = weights_from_bytes(&theta, count)?;
     let mut momentum = momentum.map(|bytes| weights_from_bytes(&bytes, count)).transpose()?;
-    let decoded = |(weight, bytes): (f32, Bytes)| Ok((weight, decode(encoding, count, &bytes)?));
-    let parts: Vec<(f32, Vec<f32>)> = updates.into_iter().map(decoded).collect::<Result<_, DecodeError>>()?;
-    outer_step(&mut theta, &mut momentum, &merge(&parts), outer);
+    let decoded = |(weight, scale, bytes): (f32, f32, Bytes)| Ok((weight, scale, decode(encoding, count, &bytes)?));
+    let parts: Vec<(f32, f32, Vec<f32>)> = updates.into_iter().map(decoded).collect::<Result<_, DecodeError>>()?;
+    let parts: Vec<Scaled<'_>> =
+        parts.iter().map(|(weight, scale, values)| Scaled { weight: *weight, scale: *scale, values }).collect();
+    outer_step(&mut theta, &mut momentum, &merge_scaled(&parts), outer);
     Ok((theta, momentum))
+}
+
+#[cfg(test)]
+mod tests {
+    use potluck_protocol::TaskId;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_merge_that_is_not_finite_leaves_the_version_as_it_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = |name: &str| Blobs::in_folder(&folder.path().join(name)).expect("a store");
+        let encoding = UpdateEncoding::Int8;
+        let uploads = Arc::new(Uploads::new(store("updates"), encoding, 2));
+        let bench = Bench {
+            blobs: store("blobs"),
+            momenta: store("momenta"),
+            uploads: Arc::clone(&uploads),
+            encoding,
+            parameters: 2,
+            _folder: Arc::new(Folder::open(&folder.path().join("data")).expect("a folder")),
+        };
+        // Whichever way the step goes, one of the two overflows.
+        let base = bench.blobs.put(bytes_from_weights(&[3e38, -3e38]).into()).await.expect("stored");
+        let bytes = Bytes::from(potluck_update::encode(encoding, &[3e38, 3e38]));
+        let facts = uploads.facts(BlobId::of(&bytes), bytes.clone(), &Semaphore::new(1)).await.expect("decoded");
+        uploads.keep(TaskId(1), facts, bytes).await.expect("kept");
+        let contribution = Contribution { task: TaskId(1), weight: 1.0 };
+        let order = Order {
+            version: Version(1),
+            base,
+            momentum: None,
+            parts: vec![MergePart { contribution, scale: 1.0, update: facts.id }],
+            outer: OuterStep { lr: 1.0, momentum: 0.5 },
+        };
+        let merged = bench.carry_out(order).await.expect("merged");
+        let expected = Input::Merged { version: Version(1), base, momentum: None, parts: vec![contribution] };
+        assert_eq!(merged, expected);
+    }
 }

@@ -11,9 +11,12 @@ mod open;
 mod uploads;
 mod verify;
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -94,6 +97,8 @@ pub(crate) struct Job {
     outlets: Arc<Outlets>,
     mailbox: mpsc::Sender<Message>,
     connections: Arc<Semaphore>,
+    /// Keys of workers in this process, which nobody else may go by.
+    own_keys: Mutex<BTreeSet<VolunteerKey>>,
     bad_messages: AtomicU64,
     upload_count: AtomicU64,
     upload_bytes: AtomicU64,
@@ -106,6 +111,7 @@ impl Job {
             outlets,
             mailbox,
             connections: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
+            own_keys: Mutex::default(),
             bad_messages: AtomicU64::default(),
             upload_count: AtomicU64::default(),
             upload_bytes: AtomicU64::default(),
@@ -162,6 +168,16 @@ impl Job {
 
     pub(crate) fn count_bad_message(&self) {
         self.bad_messages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Keeps this key for a worker in this process.
+    pub(crate) fn reserve(&self, key: VolunteerKey) {
+        self.own_keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+    }
+
+    /// True for the key of a worker in this process. Pages show it, so anybody can say it.
+    pub(crate) fn is_reserved(&self, key: &VolunteerKey) -> bool {
+        self.own_keys.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
     }
 
     /// A place among the connected.

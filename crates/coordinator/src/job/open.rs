@@ -1,7 +1,7 @@
 //! Opening a job: making it from its file and data at the first start, resuming it from its log at
 //! every later one.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -100,8 +100,20 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
     let Premises { folder, log, stores, clock } = premises;
     let name = file.job.name.clone();
     let mut core = Core::default();
+    let mut accepted = BTreeMap::new();
     let taken = |fact: Fact| {
         clock.not_before(time_of(&fact));
+        match &fact {
+            Fact::ResultAccepted { task, update, .. } => {
+                accepted.insert(*task, *update);
+            }
+            Fact::Committed { parts, .. } => {
+                for part in parts {
+                    accepted.remove(&part.task);
+                }
+            }
+            _ => {}
+        }
         core.apply(&fact);
     };
     let mut journal = Journal::open(name.clone(), Arc::clone(log), Arc::clone(folder), taken).await?;
@@ -118,6 +130,9 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
     let program_json = stores.blobs.get(made.program, limits::PROGRAM_BYTES_MAX).await?;
     let program = Program::parse(&program_json).map_err(|e| OpenError::Program(e.to_string()))?;
     let uploads = Arc::new(Uploads::new(stores.updates_of(&name)?, made.recipe.update, program.parameter_count()));
+    // Those that came too late to be merged are not retained.
+    let retained = core.state().retained();
+    uploads.pin_accepted(accepted.into_iter().filter(|(_, update)| retained.contains(update)));
     let bench = Bench {
         blobs: stores.blobs.clone(),
         momenta: stores.momenta_of(&name)?,

@@ -19,17 +19,54 @@ pub(crate) struct Uploads {
     store: Blobs,
     encoding: UpdateEncoding,
     parameters: usize,
-    /// A task is in here while its lease may still bring a result, and until its update is merged;
-    /// so bytes that nothing in here names are needed by nobody.
-    kept: Mutex<BTreeMap<TaskId, VecDeque<UpdateFacts>>>,
+    known: Mutex<Known>,
     /// Held for reading while bytes are stored and entered above, for writing while they are
     /// deleted: two tasks may have the same bytes.
     sweeping: RwLock<()>,
+    /// Tasks whose update is being received.
+    arriving: Mutex<BTreeSet<TaskId>>,
+}
+
+/// A task is in here while its lease may still bring a result, and until its update is merged; so
+/// bytes that nothing in here names are needed by nobody.
+#[derive(Debug, Default)]
+struct Known {
+    kept: BTreeMap<TaskId, VecDeque<UpdateFacts>>,
+    /// The one upload of a task that its result names: a merge will ask for it, so that no later
+    /// upload may push it out.
+    pinned: BTreeMap<TaskId, BlobId>,
+}
+
+impl Known {
+    fn is_named(&self, id: BlobId) -> bool {
+        self.kept.values().flatten().any(|facts| facts.id == id) || self.pinned.values().any(|pinned| *pinned == id)
+    }
+}
+
+/// An upload that is being received. While it lives, no other for its task is.
+#[derive(Debug)]
+pub(crate) struct Arrival<'a> {
+    uploads: &'a Uploads,
+    task: TaskId,
+}
+
+impl Drop for Arrival<'_> {
+    fn drop(&mut self) {
+        self.uploads.arriving.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.task);
+    }
 }
 
 impl Uploads {
     pub(crate) fn new(store: Blobs, encoding: UpdateEncoding, parameters: usize) -> Self {
-        Self { store, encoding, parameters, kept: Mutex::default(), sweeping: RwLock::default() }
+        let (known, sweeping, arriving) = (Mutex::default(), RwLock::default(), Mutex::default());
+        Self { store, encoding, parameters, known, sweeping, arriving }
+    }
+
+    /// A place for an upload of this task; `None` while another is on its way.
+    pub(crate) fn arrive(&self, task: TaskId) -> Option<Arrival<'_>> {
+        let is_first = self.arriving.lock().unwrap_or_else(PoisonError::into_inner).insert(task);
+        // Made only where it is given away: its end frees the place.
+        is_first.then(|| Arrival { uploads: self, task })
     }
 
     /// Bytes of every update of this job.
@@ -39,11 +76,27 @@ impl Uploads {
 
     /// What was found in an upload for this task.
     pub(crate) fn find(&self, task: TaskId, id: BlobId) -> Option<UpdateFacts> {
-        self.lock().get(&task)?.iter().find(|facts| facts.id == id).copied()
+        self.lock().kept.get(&task)?.iter().find(|facts| facts.id == id).copied()
+    }
+
+    /// Keeps the update that a result names from being pushed out, until its task is forgotten.
+    /// False where it was pushed out already; then the result has no update.
+    pub(crate) fn pin(&self, task: TaskId, id: BlobId) -> bool {
+        let mut known = self.lock();
+        let is_kept = known.kept.get(&task).is_some_and(|of_task| of_task.iter().any(|facts| facts.id == id));
+        if is_kept {
+            known.pinned.insert(task, id);
+        }
+        is_kept || known.pinned.get(&task) == Some(&id)
+    }
+
+    /// Pins what was accepted before a restart and is not merged yet.
+    pub(crate) fn pin_accepted(&self, accepted: impl IntoIterator<Item = (TaskId, BlobId)>) {
+        self.lock().pinned.extend(accepted);
     }
 
     /// Stores an update that was found good, and remembers it for its task. The oldest of too many
-    /// is forgotten.
+    /// is forgotten, unless it is pinned.
     pub(crate) async fn keep(&self, task: TaskId, facts: UpdateFacts, bytes: Bytes) -> Result<(), BlobError> {
         let forgotten = {
             let _storing = self.sweeping.read().await;
@@ -55,13 +108,18 @@ impl Uploads {
 
     /// Remembers an update that is stored already.
     pub(crate) fn enter(&self, task: TaskId, facts: UpdateFacts) -> Option<UpdateFacts> {
-        let mut kept = self.lock();
-        let of_task = kept.entry(task).or_default();
+        let mut known = self.lock();
+        let pinned = known.pinned.get(&task).copied();
+        let of_task = known.kept.entry(task).or_default();
         if of_task.iter().any(|known| known.id == facts.id) {
             return None;
         }
         of_task.push_back(facts);
-        if of_task.len() > limits::UPLOADS_PER_TASK_MAX { of_task.pop_front() } else { None }
+        if of_task.len() <= limits::UPLOADS_PER_TASK_MAX {
+            return None;
+        }
+        let oldest = of_task.iter().position(|facts| Some(facts.id) != pinned)?;
+        of_task.remove(oldest)
     }
 
     /// Finds an update again that was stored before a restart.
@@ -71,14 +129,17 @@ impl Uploads {
         id: BlobId,
         decoding: &Semaphore,
     ) -> Result<Option<UpdateFacts>, BlobError> {
-        let _storing = self.sweeping.read().await;
+        let storing = self.sweeping.read().await;
         let bytes = match self.store.get(id, self.update_bytes()).await {
             Ok(bytes) => bytes,
             Err(BlobError::Missing { .. } | BlobError::Damaged { .. } | BlobError::TooLarge { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
         let facts = self.facts(id, bytes, decoding).await?;
-        self.enter(task, facts);
+        let forgotten = self.enter(task, facts);
+        // Deleting waits until nobody stores.
+        drop(storing);
+        self.delete(forgotten.map(|facts| facts.id)).await?;
         Ok(Some(facts))
     }
 
@@ -105,22 +166,28 @@ impl Uploads {
 
     /// Forgets the tasks that are not needed any more and returns what is then nobody's.
     pub(crate) fn forget(&self, needed: impl Fn(TaskId) -> bool) -> Vec<BlobId> {
-        let mut kept = self.lock();
-        let gone: Vec<TaskId> = kept.keys().filter(|task| !needed(**task)).copied().collect();
-        let gone = gone.into_iter().filter_map(|task| kept.remove(&task));
-        gone.flatten().map(|facts| facts.id).collect()
+        let Known { kept, pinned } = &mut *self.lock();
+        let tasks: BTreeSet<TaskId> = kept.keys().chain(pinned.keys()).copied().collect();
+        let mut gone = Vec::new();
+        for task in tasks.into_iter().filter(|task| !needed(*task)) {
+            gone.extend(kept.remove(&task).into_iter().flatten().map(|facts| facts.id));
+            gone.extend(pinned.remove(&task));
+        }
+        gone
     }
 
-    /// Deletes those of `ids` that no task names.
+    /// Deletes those of `ids` that no task names. One that cannot be deleted does not keep the
+    /// others; the first error is returned.
     pub(crate) async fn delete(&self, ids: impl IntoIterator<Item = BlobId>) -> Result<(), BlobError> {
+        let mut result = Ok(());
         for id in ids {
             let _sweeping = self.sweeping.write().await;
-            let named = self.lock().values().flatten().any(|facts| facts.id == id);
-            if !named {
-                self.store.delete(id).await?;
+            let is_named = self.lock().is_named(id);
+            if !is_named {
+                result = result.and(self.store.delete(id).await);
             }
         }
-        Ok(())
+        result
     }
 
     /// Deletes everything that no task names and that is not `retained`: what a crash left behind.
@@ -129,9 +196,9 @@ impl Uploads {
         self.delete(all.into_iter().filter(|id| !retained.contains(id))).await
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<TaskId, VecDeque<UpdateFacts>>> {
-        // No step under this lock leaves the map half changed.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // No step under this lock leaves the maps half changed.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,6 +249,50 @@ mod tests {
         }
         assert_eq!(uploads.find(ONE, first), None);
         assert!(uploads.bytes(first).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_a_result_names_is_never_pushed_out() {
+        let (folder, uploads, decoding) = uploads();
+        let first = keep(&uploads, &decoding, ONE, 1.0).await;
+        assert!(uploads.pin(ONE, first) && uploads.pin(ONE, first));
+        let second = keep(&uploads, &decoding, ONE, 1.5).await;
+        for n in 0..2 * limits::UPLOADS_PER_TASK_MAX {
+            keep(&uploads, &decoding, ONE, 2.0 + n as f32).await;
+        }
+        uploads.bytes(first).await.expect("pinned");
+        assert!(uploads.bytes(second).await.is_err(), "the oldest of the others goes");
+        assert!(!uploads.pin(ONE, second));
+        let again = Uploads::new(Blobs::in_folder(folder.path()).expect("a store"), UpdateEncoding::Int8, 3);
+        again.pin_accepted([(ONE, first)]);
+        again.sweep(&BTreeSet::new()).await.expect("swept");
+        again.bytes(first).await.expect("pinned after a restart too");
+        let orphans = again.forget(|_| false);
+        assert_eq!(orphans, [first]);
+        again.delete(orphans).await.expect("swept");
+        assert!(again.bytes(first).await.is_err(), "the pin went with its task");
+    }
+
+    #[tokio::test]
+    async fn what_a_recall_pushes_out_is_deleted() {
+        let (_folder, uploads, decoding) = uploads();
+        let stored = keep(&uploads, &decoding, TWO, 9.0).await;
+        let first = keep(&uploads, &decoding, ONE, 1.0).await;
+        for n in 1..limits::UPLOADS_PER_TASK_MAX {
+            keep(&uploads, &decoding, ONE, 2.0 + n as f32).await;
+        }
+        uploads.recall(ONE, stored, &decoding).await.expect("readable").expect("found");
+        assert!(uploads.bytes(first).await.is_err());
+    }
+
+    #[test]
+    fn one_upload_of_a_task_arrives_at_once() {
+        let (_folder, uploads, _) = uploads();
+        let one = uploads.arrive(ONE);
+        assert!(one.is_some() && uploads.arrive(TWO).is_some());
+        assert!(uploads.arrive(ONE).is_none() && uploads.arrive(ONE).is_none());
+        drop(one);
+        assert!(uploads.arrive(ONE).is_some());
     }
 
     #[tokio::test]

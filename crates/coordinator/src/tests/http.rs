@@ -25,6 +25,8 @@ async fn other_addresses_methods_and_queries_are_refused() {
     site.request("POST", "/api/v1/jobs", &[], b"").await.refused(405, "bad_request");
     site.request("DELETE", "/api/v1/jobs/tiny", &[], b"").await.refused(405, "bad_request");
     site.api("jobs/tiny/history?cursor=soup").await.refused(400, "bad_request");
+    let beyond = site.api("jobs/tiny/history?cursor=18446744073709551615").await.json();
+    assert_eq!(beyond["versions"], serde_json::json!([]));
     site.api("jobs/tiny/history?page=2").await.refused(400, "bad_request");
     site.api("jobs/tiny/contributions?format=xml").await.refused(400, "bad_request");
     site.api("jobs/tiny/connect").await.refused(400, "bad_request");
@@ -108,6 +110,16 @@ async fn garbage_instead_of_http_is_survived() {
 /// What a browser sends to open a WebSocket.
 const UPGRADE: &str = "GET /api/v1/jobs/tiny/connect HTTP/1.1\r\nhost: here\r\nupgrade: websocket\r\n\
     connection: close, upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+#[tokio::test]
+async fn scripts_of_other_origins_may_not_connect() {
+    let ground = Ground::new();
+    let site = ground.start().await;
+    for origin in ["https://elsewhere.test", "http://here:81", "null"] {
+        let upgrade = UPGRADE.replacen("\r\nupgrade:", &format!("\r\norigin: {origin}\r\nupgrade:"), 1);
+        site.raw(upgrade.as_bytes()).await.refused(403, "bad_request");
+    }
+}
 
 #[tokio::test]
 async fn a_full_house_is_said_before_anything_is_opened() {

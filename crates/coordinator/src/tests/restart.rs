@@ -225,3 +225,16 @@ async fn a_full_disk_stops_the_job_with_a_word_and_loses_nothing() {
     assert!(client.hand_in(signed).await.accepted, "the result counts once there is space");
     assert_eq!(log.log.read(&job_name(), 0, 1).expect("records").len(), 1);
 }
+
+#[tokio::test]
+async fn a_panic_stops_the_job_with_a_word() {
+    let ground = Ground::new();
+    let breaks = |fact: &Fact| assert!(!matches!(fact, Fact::TaskLeased { .. }), "broken on purpose");
+    let site = ground.start_with(|builder| builder.observe(breaks)).await;
+    // The coordinator's own worker is the first to be leased something.
+    let failed = tokio::time::timeout(PATIENCE, site.coordinator.failed()).await.expect("in time");
+    assert!(failed.contains("broken on purpose"), "{failed}");
+    assert_eq!(site.get("/healthz").await.status, 503);
+    assert!(site.coordinator.finished().await.is_err());
+    site.coordinator.shutdown().await;
+}

@@ -145,6 +145,19 @@ async fn other_protocols_are_told_to_reload() {
 }
 
 #[tokio::test]
+async fn nobody_goes_by_the_key_of_the_coordinators_own_worker() {
+    let ground = Ground::new();
+    let site = ground.start().await;
+    let job = site.until(|job| job["connected"][0]["trusted"] == true).await;
+    let mut client = Client::silent(&site, 1).await;
+    let ClientMessage::Hello(mut hello) = client.hello(1, 1) else { panic!("no hello") };
+    hello.volunteer = job["connected"][0]["key"].as_str().expect("a key").parse().expect("a key");
+    client.send(&ClientMessage::Hello(hello)).await;
+    assert_eq!(client.error().await, ErrorCode::NotAuthorised);
+    assert_eq!(client.close_code().await, Some(1008));
+}
+
+#[tokio::test]
 async fn goodbye_frees_the_lease_for_the_next() {
     let ground = Ground::new();
     let site = ground.start().await;

@@ -110,3 +110,22 @@ async fn updates_are_never_served() {
     let id = potluck_protocol::BlobId::of(&update);
     site.api(&format!("blobs/{id}")).await.refused(404, "unknown_blob");
 }
+
+#[tokio::test]
+async fn an_accepted_update_outlives_uploads_that_began_before_it() {
+    let ground = Ground::new();
+    let site = ground.start().await;
+    // Two hold a task, so that the round does not end with the first result.
+    let (mut one, mut two) = (Client::join(&site, 1).await, Client::join(&site, 2).await);
+    let (lease, other) = (one.lease().await.expect("a lease"), two.lease().await.expect("a lease"));
+    assert!(one.work(&lease).await.accepted);
+    let job = site.coordinator.shared.job(JOB).expect("the job");
+    for n in 1..=2 * potluck_protocol::limits::UPLOADS_PER_TASK_MAX {
+        let values = vec![0.01 * n as f32; parameters(&site)];
+        let update = potluck_update::encode(UpdateEncoding::E3m0, &values);
+        // As an upload goes on whose lease was looked at earlier.
+        job.take_update(lease.task.id, update.into()).await.expect("taken");
+    }
+    assert!(two.work(&other).await.accepted);
+    site.until(|job| job["version"] == 1).await;
+}

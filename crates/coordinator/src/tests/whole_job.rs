@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use potluck_protocol::BlobId;
-use potluck_scheduler::Fact;
+use potluck_scheduler::{Fact, Input, SessionId};
 
 use super::{
     client::Client,
@@ -40,6 +40,18 @@ async fn a_job_is_trained_evaluated_and_finished() {
     assert!(versions[3]["test_loss"].is_f64() && versions[2]["test_loss"].is_null(), "{history}");
     let page = site.api("jobs/tiny/history?cursor=1").await.json();
     assert_eq!(page["versions"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn the_own_worker_comes_back_when_its_connection_ends() {
+    let ground = Ground::new();
+    let site = ground.start().await;
+    site.until(|job| job["connected"][0]["trusted"] == true).await;
+    let job = site.coordinator.shared.job("tiny").expect("the job");
+    // The first session is its own: nobody else has connected.
+    job.send(Input::Left { session: SessionId(1) }).await.expect("the actor lives");
+    finish(&site).await;
+    tokio::time::timeout(super::site::PATIENCE, site.coordinator.finished()).await.expect("in time").expect("finished");
 }
 
 #[tokio::test]

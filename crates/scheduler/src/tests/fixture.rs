@@ -23,7 +23,7 @@ pub(super) fn job_name() -> JobName {
 }
 
 /// Tasks of 8 x 32 = 256 samples.
-pub(super) fn recipe() -> Recipe {
+pub(crate) fn recipe() -> Recipe {
     Recipe {
         optimizer: Optimizer::default(),
         lr: 0.004,
@@ -49,7 +49,7 @@ pub(super) fn created(seed: u64, recipe: Recipe, train_blocks: usize) -> Fact {
         job: job_name(),
         seed,
         program: blob("program"),
-        facts: ProgramFacts { parameters: 10, train_flops_per_sample: 60, evaluate_flops_per_sample: 20 },
+        facts: ProgramFacts { parameters: 100_000, train_flops_per_sample: 60, evaluate_flops_per_sample: 20 },
         recipe,
         dataset: Dataset {
             train: blocks("train", train_blocks, 64),

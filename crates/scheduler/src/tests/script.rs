@@ -37,7 +37,12 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn new(recipe: Recipe) -> Self {
-        let log = vec![created(7, recipe, 12)];
+        Self::of(created(7, recipe, 12))
+    }
+
+    /// A stage of the job that this fact makes.
+    pub(super) fn of(created: Fact) -> Self {
+        let log = vec![created];
         let mut stage =
             Self { core: Core::default(), log, merge: None, shows_progress: false, transcript: String::new() };
         stage.restart(EPOCH);

@@ -211,6 +211,28 @@ fn what_is_given_back_is_free_at_once_and_counts_no_more() {
 }
 
 #[test]
+fn what_another_open_connection_holds_is_not_given_back() {
+    check(
+        "0 join a
+         0 ask a
+         1 join a2
+         2 release a2 1
+         3 left a
+         4 release a2 1",
+        expect![[r#"
+            0 join a
+            0 ask a
+                -> a: lease 1, train v0 on 0.8 0.5 0.1 0.4, 45000 ms
+            1 join a2
+            2 release a2 1
+            3 left a
+            4 release a2 1
+                released 1
+        "#]],
+    );
+}
+
+#[test]
 fn a_lost_connection_may_come_back_with_its_result() {
     check(
         "0 join a

@@ -3,7 +3,8 @@
 use expect_test::expect;
 use potluck_protocol::{Recipe, Schedule};
 
-use crate::tests::fixture::recipe;
+use crate::Fact;
+use crate::tests::fixture::{created, recipe};
 use crate::tests::script::{Stage, check};
 
 #[test]
@@ -160,7 +161,7 @@ fn norms_are_held_against_five_of_the_same_steps() {
     {
         stage.run(line);
     }
-    for line in ["22 merged", "23 ask a", "23 done a 9 norm=100 steps=4"] {
+    for line in ["22 merged", "23 ask a", "23 done a 9 norm=2 steps=4"] {
         stage.run(line);
     }
     expect![[r#"
@@ -168,12 +169,12 @@ fn norms_are_held_against_five_of_the_same_steps() {
             -> a: lease 6, train v5 on 1.7 1.8 1.0 1.2, 5000 ms
         20 done a 6 norm=4.1
             released 6
-            -> a: refused 6, NormOutOfRange: update norm 4.1 is outside [0.25, 4] for 8 steps
+            -> a: refused 6, NormOutOfRange: update norm is far from that of others with the same steps
         21 ask a
             -> a: lease 7, train v5 on 1.0 1.2 1.7 1.8, 5000 ms
         21 done a 7 norm=0.2
             released 7
-            -> a: refused 7, NormOutOfRange: update norm 0.2 is outside [0.25, 4] for 8 steps
+            -> a: refused 7, NormOutOfRange: update norm is far from that of others with the same steps
         22 ask a
             -> a: lease 8, train v5 on 1.0 1.2 1.7 1.8, 5000 ms
         22 done a 8 norm=4
@@ -184,10 +185,65 @@ fn norms_are_held_against_five_of_the_same_steps() {
             committed v6: 8 100%
         23 ask a
             -> a: lease 9, train v6 on 2.5 2.10 2.8 2.2, 5000 ms
-        23 done a 9 norm=100 steps=4
+        23 done a 9 norm=2 steps=4
             accepted 9: 128 samples
             -> a: thanks for 9, 7 tasks and 1664 samples so far
             merge v7, momentum 0.6: 9 100%
     "#]]
     .assert_eq(&stage.tail(9));
+}
+
+#[test]
+fn the_first_norms_are_held_against_what_is_possible() {
+    check(
+        "0 join a
+         0 ask a
+         0 done a 1 norm=3.4e38
+         1 ask a
+         1 done a 2 norm=0
+         2 ask a
+         2 done a 3 norm=1",
+        expect![[r#"
+            0 join a
+            0 ask a
+                -> a: lease 1, train v0 on 0.8 0.5 0.1 0.4, 45000 ms
+            0 done a 1 norm=3.4e38
+                released 1
+                -> a: refused 1, NormOutOfRange: update norm is far from that of others with the same steps
+            1 ask a
+                -> a: lease 2, train v0 on 0.1 0.4 0.5 0.8, 45000 ms
+            1 done a 2 norm=0
+                released 2
+                -> a: refused 2, NormOutOfRange: update norm is far from that of others with the same steps
+            2 ask a
+                -> a: lease 3, train v0 on 0.1 0.4 0.5 0.8, 45000 ms
+            2 done a 3 norm=1
+                accepted 3: 256 samples
+                -> a: thanks for 3, 1 tasks and 256 samples so far
+                merge v1, momentum 0.6: 3 100%
+        "#]],
+    );
+}
+
+#[test]
+fn nobody_is_faster_than_any_device() {
+    let mut created = created(7, recipe(), 12);
+    // A task of 256 samples is 8e12 operations, 100 ms at 80 TFLOP/s.
+    if let Fact::JobCreated { facts, .. } = &mut created {
+        facts.train_flops_per_sample = 31_250_000_000;
+    }
+    let mut stage = Stage::of(created);
+    ["0 join a", "0 ask a", "99 done a 1", "100 ask a", "200 done a 2"].into_iter().for_each(|line| stage.run(line));
+    expect![[r#"
+        99 done a 1
+            released 1
+            -> a: refused 1, ResultMismatch: faster than any device
+        100 ask a
+            -> a: lease 2, train v0 on 0.1 0.4 0.5 0.8, 45000 ms
+        200 done a 2
+            accepted 2: 256 samples
+            -> a: thanks for 2, 1 tasks and 256 samples so far
+            merge v1, momentum 0.6: 2 100%
+    "#]]
+    .assert_eq(&stage.tail(3));
 }
