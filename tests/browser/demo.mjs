@@ -193,11 +193,14 @@ async function main() {
     console.log(`  coordinator ${coordinator.origin}/`);
     console.log(`  host page   ${host.address()}`);
     guests = await invite(host);
-    if (guests.length === 0) natives = nativeVolunteers(coordinator);
-    else await sayYes(guests);
+    if (guests.length === 0) {
+      console.log(`  no browser was found: open ${host.address()} in your own, now or with --open`);
+      natives = nativeVolunteers(coordinator);
+    } else {
+      await sayYes(guests);
+    }
     const seconds = await follow(coordinator);
     await report(coordinator, guests, seconds);
-    if (guests.length === 0) console.log(`To see it in a browser of your own: cargo xtask demo --open`);
     if (values.open) {
       for (const { browser } of guests.splice(0)) await browser.close();
       await stayOpen(coordinator, host);
