@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use potluck_protocol::limits;
 
-use crate::{DType, Heads, Init, InputSpec, Loss, NodeId, Op, ParameterSpec, PoolFn, ProgramError, Shape, Window};
+use crate::{DType, Heads, Init, InputSpec, Loss, NodeId, Op, ParameterSpec, ProgramError, Shape, Window};
 
 /// Checks a whole program and returns the shape of every node.
 pub(crate) fn validate(
@@ -180,7 +180,7 @@ impl Walk<'_> {
         match *op {
             Op::Linear { x, weight, bias } => linear(of(x), of(weight), bias.map(of)),
             Op::Conv2d { x, weight, bias, window, groups } => conv2d(of(x), of(weight), bias.map(of), window, groups),
-            Op::Pool2d { x, f, window } => pool2d(of(x), f, window),
+            Op::Pool2d { x, f: _, window } => pool2d(of(x), window),
             Op::Embedding { tokens, weight } => embedding(of(tokens), of(weight)),
             Op::LayerNorm { x, weight, bias, eps } => norm(of(x), &[of(weight), of(bias)], eps),
             Op::RmsNorm { x, weight, eps } => norm(of(x), &[of(weight)], eps),
@@ -284,7 +284,7 @@ fn conv2d(x: &Shape, weight: &Shape, bias: Option<&Shape>, window: Window, group
     }
 }
 
-fn pool2d(x: &Shape, _: PoolFn, window: Window) -> Result<Shape, &'static str> {
+fn pool2d(x: &Shape, window: Window) -> Result<Shape, &'static str> {
     const EXPECTED: &str = "x [batch, c, h, w] and a window that fits, padding at most half of it";
     let &[c, image_h, image_w] = x.dims.as_slice() else { return Err(EXPECTED) };
     match (window.count(image_h), window.count(image_w)) {

@@ -64,15 +64,15 @@ impl CpuExecutor {
             return;
         }
         // Outputs are moved out while the operands are read: a plan never writes what it reads.
-        let mut outputs: Vec<(Vec<f32>, usize)> = writes.iter().map(|&place| self.take(place)).collect();
+        let mut outputs: Vec<Vec<f32>> = writes.iter().map(|&place| self.take(place)).collect();
         let operands: Vec<&[f32]> = reads.iter().map(|&place| self.read(place)).collect();
         let mut targets: Vec<&mut [f32]> = Vec::with_capacity(outputs.len());
-        for ((buffer, offset), len) in outputs.iter_mut().zip(kernel.output_lens()) {
-            targets.push(&mut buffer[*offset..][..len]);
+        for (buffer, len) in outputs.iter_mut().zip(kernel.output_lens()) {
+            targets.push(&mut buffer[..len]);
         }
         kernels::run(kernel, &operands, &mut targets, step);
-        for (&place, (buffer, offset)) in writes.iter().zip(outputs) {
-            self.put(place, buffer, offset);
+        for (&place, buffer) in writes.iter().zip(outputs) {
+            self.put(place, buffer);
         }
     }
 
@@ -108,14 +108,14 @@ impl CpuExecutor {
     }
 
     /// Slots move whole; a range of an arena is computed aside, for two may be written at once.
-    fn take(&mut self, place: Place) -> (Vec<f32>, usize) {
+    fn take(&mut self, place: Place) -> Vec<f32> {
         match place {
-            Place::Slot(slot) => (std::mem::take(&mut self.slots[slot]), 0),
-            Place::Parameter { len, .. } | Place::Gradient { len, .. } => (vec![0.0; len], 0),
+            Place::Slot(slot) => std::mem::take(&mut self.slots[slot]),
+            Place::Parameter { len, .. } | Place::Gradient { len, .. } => vec![0.0; len],
         }
     }
 
-    fn put(&mut self, place: Place, buffer: Vec<f32>, _: usize) {
+    fn put(&mut self, place: Place, buffer: Vec<f32>) {
         match place {
             Place::Slot(slot) => self.slots[slot] = buffer,
             Place::Parameter { offset, len } => self.parameters[offset..][..len].copy_from_slice(&buffer),

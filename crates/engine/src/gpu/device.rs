@@ -1,7 +1,7 @@
 //! One adapter with its device, its compiled pipelines and its faults.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::HashMap,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
@@ -28,7 +28,6 @@ pub(crate) struct GpuDevice {
     modules: RefCell<HashMap<&'static str, wgpu::ShaderModule>>,
     pipelines: RefCell<HashMap<PipelineKey, wgpu::ComputePipeline>>,
     in_flight: RefCell<Vec<oneshot::Receiver<()>>>,
-    submits: Cell<u64>,
 }
 
 impl GpuDevice {
@@ -61,7 +60,6 @@ impl GpuDevice {
             modules: RefCell::default(),
             pipelines: RefCell::default(),
             in_flight: RefCell::default(),
-            submits: Cell::new(0),
         }))
     }
 
@@ -110,7 +108,6 @@ impl GpuDevice {
             self.wait(done).await?;
         }
         self.queue.submit([commands]);
-        self.submits.set(self.submits.get() + 1);
         let (sender, receiver) = oneshot::channel();
         self.queue.on_submitted_work_done(move || {
             // Nobody listens where the executor was dropped meanwhile.

@@ -139,7 +139,7 @@ impl Memory {
             offset: index * UNIFORM_STRIDE,
             size: wgpu::BufferSize::new(4 * SIZES_WORDS as u64),
         })];
-        resources.extend(operand_order(kernel, reads).map(|place| self.binding(place)));
+        resources.extend(operand_order(kernel, reads, launch.reads).map(|place| self.binding(place)));
         resources.extend(writes.iter().map(|&place| self.binding(place)));
         let moments = match kernel {
             Kernel::AdamW { .. } => 2,
@@ -166,8 +166,7 @@ impl Memory {
 }
 
 /// The operands in the shader's order: one that a variant does not read is bound to the first.
-fn operand_order(kernel: &Kernel, reads: &[Place]) -> impl Iterator<Item = Place> {
-    let full = Launch::of(kernel).reads;
+fn operand_order(kernel: &Kernel, reads: &[Place], full: usize) -> impl Iterator<Item = Place> {
     let mut places = reads.to_vec();
     if let Kernel::MatMul { bias: false, .. } = kernel {
         places.insert(2, reads[0]);
