@@ -51,7 +51,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 pub use blobs::BlobError;
 pub use folder::FolderError;
 pub use job::{JournalError, OpenError, size_problem};
-pub use log::{EventLog, Head, LogError, MemoryLog, Record, RecordHash, SqliteLog};
+pub use log::{EventLog, Fault, FaultyLog, Head, LogError, MemoryLog, Record, RecordHash, Snapshot, SqliteLog};
 
 use clock::Clock;
 use folder::{Folder, OwnerToken};

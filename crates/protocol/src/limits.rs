@@ -140,6 +140,10 @@ pub const MAILBOX_MAX: usize = 1024;
 /// against 666 one by one.
 pub const GROUP_COMMIT_MAX: usize = 64;
 
+/// Facts of all jobs that share one sync of the log: 1,024 x 1 KB = 1 MB, what a disk writes in the
+/// time that its sync takes anyway.
+pub const LOG_GROUP_FACTS_MAX: usize = 1024;
+
 /// Facts read from the log at once when a job starts: 1,024 x 1 KB = 1 MB.
 pub const LOG_PAGE_FACTS: usize = 1024;
 

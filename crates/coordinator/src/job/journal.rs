@@ -73,6 +73,12 @@ impl Journal {
                 take(fact_of(&job, record)?);
             }
         }
+        let (reader, name) = (Arc::clone(&log), job.clone());
+        let expected = blocking(move || reader.head(&name)).await?;
+        if head != expected {
+            let (found, expected) = (head.to_string(), expected.to_string());
+            return Err(LogError::Cut { job, found, expected }.into());
+        }
         let epoch = head.epoch + 1;
         Ok(Self { job, log, head, epoch, folder })
     }

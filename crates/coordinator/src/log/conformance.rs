@@ -2,7 +2,7 @@
 
 use potluck_protocol::JobName;
 
-use super::{EventLog, Head, LogError, Record, RecordHash};
+use super::{EventLog, Head, LogError, Record, RecordHash, Snapshot};
 
 pub(super) fn job() -> JobName {
     "digits".parse().expect("a name")
@@ -26,7 +26,16 @@ fn chain(job: &JobName, count: u64) -> Vec<Record> {
 
 /// Runs the suite; `open` gives an empty log after each `clear`.
 pub(super) fn check_all<L: EventLog>(open: impl Fn() -> L, clear: impl Fn()) {
-    for case in [reads_back_in_pages::<L>, refuses_gaps_and_forks::<L>, is_all_or_nothing::<L>, keeps_jobs_apart::<L>] {
+    for case in [
+        reads_back_in_pages::<L>,
+        refuses_gaps_and_forks::<L>,
+        is_all_or_nothing::<L>,
+        keeps_jobs_apart::<L>,
+        knows_its_head::<L>,
+        keeps_the_newest_snapshot::<L>,
+        takes_appends_of_many_jobs_at_once::<L>,
+        lets_one_of_many_continue_a_job::<L>,
+    ] {
         case(open());
         clear();
     }
@@ -79,7 +88,79 @@ fn keeps_jobs_apart<L: EventLog>(log: L) {
     assert!(log.append(&other, &head, &records(2)[1..]).is_err());
 }
 
+fn knows_its_head<L: EventLog>(log: L) {
+    let (job, records) = (job(), records(3));
+    assert_eq!(log.head(&job).expect("a head"), Head::genesis(&job));
+    log.append(&job, &Head::genesis(&job), &records[..2]).expect("appended");
+    assert_eq!(log.head(&job).expect("a head"), Head::from(&records[1]));
+    log.append(&job, &Head::genesis(&job), &records).expect_err("a fork");
+    assert_eq!(log.head(&job).expect("a head"), Head::from(&records[1]));
+    log.append(&job, &Head::from(&records[1]), &records[2..]).expect("appended");
+    assert_eq!(log.head(&job).expect("a head"), Head::from(&records[2]));
+}
+
+fn keeps_the_newest_snapshot<L: EventLog>(log: L) {
+    let (job, records) = (job(), records(2));
+    let other: JobName = "another".parse().expect("a name");
+    assert_eq!(log.snapshot(&job).expect("readable"), None);
+    for record in &records {
+        let snapshot = Snapshot::new(&job, Head::from(record), 7, format!("{{\"ü\":{}}}", record.seq));
+        log.put_snapshot(&job, &snapshot).expect("kept");
+        let found = log.snapshot(&job).expect("readable").expect("there");
+        assert!(found == snapshot && found.is_whole(&job));
+    }
+    assert_eq!(log.snapshot(&other).expect("readable"), None);
+    assert_eq!((log.head(&job).expect("a head"), log.jobs().expect("jobs")), (Head::genesis(&job), vec![]));
+}
+
+fn takes_appends_of_many_jobs_at_once<L: EventLog>(log: L) {
+    let names: Vec<JobName> = (0..8).map(|n| format!("job-{n}").parse().expect("a name")).collect();
+    std::thread::scope(|threads| {
+        for job in &names {
+            let log = &log;
+            threads.spawn(move || {
+                for pair in chain(job, 24).chunks(2) {
+                    let before = log.head(job).expect("a head");
+                    log.append(job, &before, pair).expect("appended");
+                }
+            });
+        }
+    });
+    for job in &names {
+        assert_eq!(log.read(job, 0, 100).expect("records"), chain(job, 24));
+    }
+}
+
+fn lets_one_of_many_continue_a_job<L: EventLog>(log: L) {
+    let job = job();
+    let wins = std::thread::scope(|threads| {
+        let appends: Vec<_> = (1..=8)
+            .map(|epoch| {
+                let (log, job) = (&log, &job);
+                threads.spawn(move || {
+                    let genesis = Head::genesis(job);
+                    log.append(job, &genesis, &[genesis.next(epoch, 1, "{}".to_owned())])
+                })
+            })
+            .collect();
+        let outcomes = appends.into_iter().map(|append| append.join().expect("it ends"));
+        outcomes
+            .filter(|outcome| match outcome {
+                Ok(()) => true,
+                Err(LogError::Conflict { .. }) => false,
+                Err(other) => panic!("{other}"),
+            })
+            .count()
+    });
+    assert_eq!((wins, log.head(&job).expect("a head").seq), (1, 1));
+}
+
 #[test]
 fn memory_conforms() {
     check_all(super::MemoryLog::default, || ());
+}
+
+#[test]
+fn a_faulty_log_without_a_fault_conforms() {
+    check_all(|| super::FaultyLog::new(super::MemoryLog::default()), || ());
 }

@@ -2,24 +2,30 @@
 //! and chained by hash.
 //!
 //! It stores texts. What a fact means, and that there are jobs with actors, is none of its
-//! business, so that another store (PostgreSQL, say) needs three functions and no knowledge.
+//! business, so that another store (PostgreSQL, say) needs six functions and no knowledge.
 
 mod chain;
 #[cfg(test)]
 mod conformance;
+mod faulty;
 mod memory;
+mod snapshot;
 mod sqlite;
+mod writer;
 
 use potluck_protocol::JobName;
 
 pub use chain::{Head, Record, RecordHash};
+pub use faulty::{Fault, FaultyLog};
 pub use memory::MemoryLog;
+pub use snapshot::Snapshot;
 pub use sqlite::SqliteLog;
 
 /// Where the facts of all jobs of a coordinator are kept.
 ///
 /// Calls block until the answer is durable; callers on an async runtime move them to a thread that
-/// may block. Implementations are used from several threads, one job from one thread at a time.
+/// may block. Implementations are used from several threads at once, and let appends that wait at
+/// the same time share a sync; of one job, one append is under way at a time.
 pub trait EventLog: Send + Sync + 'static {
     /// Adds `records` after `expected`, all of them or none. When it returns `Ok`, they survive a
     /// power cut.
@@ -38,16 +44,38 @@ pub trait EventLog: Send + Sync + 'static {
     /// Those of the store.
     fn read(&self, job: &JobName, after: u64, limit: usize) -> Result<Vec<Record>, LogError>;
 
+    /// Where the job's log ends, by an account of its own that every append changes along with the
+    /// records: a reader that comes to another end knows that the end is missing.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    fn head(&self, job: &JobName) -> Result<Head, LogError>;
+
     /// The jobs that have at least one record, in the order of their names.
     ///
     /// # Errors
     ///
     /// Those of the store.
     fn jobs(&self) -> Result<Vec<JobName>, LogError>;
+
+    /// Keeps a snapshot in place of the job's one before.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store. A snapshot that is not kept costs time at the next start and nothing else.
+    fn put_snapshot(&self, job: &JobName, snapshot: &Snapshot) -> Result<(), LogError>;
+
+    /// The job's newest snapshot as it was stored; the caller checks it with [`Snapshot::is_whole`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    fn snapshot(&self, job: &JobName) -> Result<Option<Snapshot>, LogError>;
 }
 
 /// Why the log cannot be read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
     /// The log ends somewhere else.
@@ -69,6 +97,27 @@ pub enum LogError {
         seq: u64,
         /// What does not fit.
         what: &'static str,
+    },
+    /// The last records are missing, or what is said of them is wrong.
+    #[error(
+        "the log of {job} is damaged at its end (it ends at {found} and should end at {expected}): restore \
+         potluck.sqlite from a backup"
+    )]
+    Cut {
+        /// The job.
+        job: JobName,
+        /// Where reading ended, as `seq/hash`.
+        found: String,
+        /// Where the log says that it ends.
+        expected: String,
+    },
+    /// The store cannot give back what it was given.
+    #[error("{file} is damaged ({reason}): restore it from a backup")]
+    Damaged {
+        /// The log's file.
+        file: String,
+        /// What is wrong, and where, as far as the store can tell.
+        reason: String,
     },
     /// No space is left.
     #[error("the disk with {file} is full: free some space and start again; nothing that was acknowledged is lost")]

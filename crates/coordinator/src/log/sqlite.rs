@@ -1,21 +1,32 @@
 //! The log in one SQLite file: durable on every append, and open to anyone with `sqlite3`.
 //!
 //! Write-ahead log with `synchronous=FULL`: with `NORMAL` a commit may be lost in a power cut.
+//! One thread writes ([`super::writer`]); reads have a connection of their own and wait for no write.
 
 use std::{
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use potluck_protocol::JobName;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 
-use super::{EventLog, Head, LogError, Record, RecordHash, chain::check_append};
+use super::{
+    EventLog, Head, LogError, Record, RecordHash, Snapshot,
+    writer::{Append, Writer},
+};
 
-/// Version of the tables, kept in `user_version`; a file with a larger one is left alone.
-const TABLES_VERSION: i64 = 1;
+/// Version of the tables, kept in `user_version`; a file with a larger one is left alone. Version 1
+/// had the facts alone.
+const TABLES_VERSION: i64 = 2;
 
+/// How long to wait for another program that looks at the file, such as `sqlite3`.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Tables of the newest version, out of a file of any older one.
 const CREATE: &str = "
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS facts (
     job      TEXT    NOT NULL,
     seq      INTEGER NOT NULL,  -- from 1
@@ -26,14 +37,33 @@ CREATE TABLE IF NOT EXISTS facts (
     fact     TEXT    NOT NULL,  -- JSON
     PRIMARY KEY (job, seq)
 ) STRICT;
-PRAGMA user_version = 1;
+CREATE TABLE IF NOT EXISTS heads (
+    job      TEXT    NOT NULL PRIMARY KEY,
+    epoch    INTEGER NOT NULL,  -- of the job's last fact, as are the others
+    seq      INTEGER NOT NULL,
+    hash     TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS snapshots (
+    job      TEXT    NOT NULL PRIMARY KEY,
+    epoch    INTEGER NOT NULL,  -- of the last fact that is in it, as are the next two
+    seq      INTEGER NOT NULL,
+    hash     TEXT    NOT NULL,
+    schema   INTEGER NOT NULL,  -- version of the state's JSON
+    digest   TEXT    NOT NULL,  -- hash over all of it
+    state    TEXT    NOT NULL   -- JSON
+) STRICT;
+INSERT OR IGNORE INTO heads (job, epoch, seq, hash)
+    SELECT job, epoch, max(seq), hash FROM facts WHERE (SELECT user_version FROM pragma_user_version) < 2 GROUP BY job;
+PRAGMA user_version = 2;
+COMMIT;
 ";
 
 /// The facts of all jobs, in `potluck.sqlite`.
 #[derive(Debug)]
 pub struct SqliteLog {
     file: PathBuf,
-    connection: Mutex<Connection>,
+    reader: Mutex<Connection>,
+    writer: Writer,
 }
 
 impl SqliteLog {
@@ -43,9 +73,9 @@ impl SqliteLog {
     ///
     /// Where it cannot be made, is no database, or was written by a newer Potluck.
     pub fn open(file: &Path) -> Result<Self, LogError> {
-        let explain = |e| explain(file, e);
+        let explain = |e| explain(file, &e);
         let connection = Connection::open(file).map_err(explain)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(explain)?;
+        connection.busy_timeout(BUSY).map_err(explain)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(explain)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(explain)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(explain)?;
@@ -53,56 +83,59 @@ impl SqliteLog {
             let reason = format!("its tables have version {version}, this program knows {TABLES_VERSION}: update it");
             return Err(LogError::NotALog { file: file.display().to_string(), reason });
         }
-        connection.execute_batch(CREATE).map_err(explain)?;
-        Ok(Self { file: file.to_owned(), connection: Mutex::new(connection) })
+        if version < TABLES_VERSION {
+            connection.execute_batch(CREATE).map_err(explain)?;
+        }
+        let reader = Connection::open(file).map_err(explain)?;
+        reader.busy_timeout(BUSY).map_err(explain)?;
+        reader.pragma_update(None, "query_only", true).map_err(explain)?;
+        let writer = Writer::start(file, connection)?;
+        Ok(Self { file: file.to_owned(), reader: Mutex::new(reader), writer })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A transaction that was cut short by a panic has been rolled back: the connection is whole.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reader(&self) -> MutexGuard<'_, Connection> {
+        // A read that was cut short by a panic has ended: the connection is whole.
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn explain(&self, error: rusqlite::Error) -> LogError {
+    fn explain(&self, error: &rusqlite::Error) -> LogError {
         explain(&self.file, error)
     }
 }
 
 impl EventLog for SqliteLog {
     fn append(&self, job: &JobName, expected: &Head, records: &[Record]) -> Result<(), LogError> {
-        let explain = |e| self.explain(e);
-        let mut connection = self.lock();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(explain)?;
-        let last = "SELECT * FROM facts WHERE job = ?1 ORDER BY seq DESC LIMIT 1";
-        let stored = transaction.query_row(last, [job.as_str()], record_from_row).optional().map_err(explain)?;
-        let found = stored.as_ref().map_or_else(|| Head::genesis(job), Head::from);
-        check_append(job, expected, found, records)?;
-        {
-            let insert = "INSERT INTO facts (job, seq, epoch, schema, previous, hash, fact) \
-                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-            let mut insert = transaction.prepare_cached(insert).map_err(explain)?;
-            for Record { epoch, seq, previous, schema, fact, hash } in records {
-                let (epoch, seq) = (epoch.cast_signed(), seq.cast_signed());
-                let (previous, hash) = (previous.to_string(), hash.to_string());
-                insert.execute(params![job.as_str(), seq, epoch, schema, previous, hash, fact]).map_err(explain)?;
-            }
-        }
-        transaction.commit().map_err(explain)
+        self.writer.append(Append { job: job.clone(), expected: *expected, records: records.to_vec() })
     }
 
     fn read(&self, job: &JobName, after: u64, limit: usize) -> Result<Vec<Record>, LogError> {
-        let explain = |e| self.explain(e);
-        let connection = self.lock();
+        let connection = self.reader();
         let page = "SELECT * FROM facts WHERE job = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
-        let mut page = connection.prepare_cached(page).map_err(explain)?;
-        let (after, limit) = (i64::try_from(after).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
-        let rows = page.query_map(params![job.as_str(), after, limit], record_from_row).map_err(explain)?;
-        rows.collect::<Result<_, _>>().map_err(explain)
+        let mut page = connection.prepare_cached(page).map_err(|e| self.explain(&e))?;
+        let (from, limit) = (i64::try_from(after).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = page.query_map(params![job.as_str(), from, limit], record_from_row);
+        let mut records: Vec<Record> = Vec::new();
+        for row in rows.map_err(|e| self.explain(&e))? {
+            let last = records.last().map_or(after, |record| record.seq);
+            let at = |error| match explain(&self.file, &error) {
+                LogError::Damaged { file, reason } => {
+                    LogError::Damaged { file, reason: format!("{reason}, after fact {last} of {job}") }
+                }
+                other => other,
+            };
+            records.push(row.map_err(at)?);
+        }
+        Ok(records)
+    }
+
+    fn head(&self, job: &JobName) -> Result<Head, LogError> {
+        head(&self.reader(), job).map_err(|e| self.explain(&e))
     }
 
     fn jobs(&self) -> Result<Vec<JobName>, LogError> {
-        let explain = |e| self.explain(e);
-        let connection = self.lock();
-        let mut names = connection.prepare_cached("SELECT DISTINCT job FROM facts ORDER BY job").map_err(explain)?;
+        let explain = |e| self.explain(&e);
+        let connection = self.reader();
+        let mut names = connection.prepare_cached("SELECT job FROM heads ORDER BY job").map_err(explain)?;
         let names = names.query_map([], |row| row.get::<_, String>(0)).map_err(explain)?;
         let mut jobs = Vec::new();
         for name in names {
@@ -114,27 +147,53 @@ impl EventLog for SqliteLog {
         }
         Ok(jobs)
     }
+
+    fn put_snapshot(&self, job: &JobName, snapshot: &Snapshot) -> Result<(), LogError> {
+        self.writer.put_snapshot(job.clone(), snapshot.clone())
+    }
+
+    fn snapshot(&self, job: &JobName) -> Result<Option<Snapshot>, LogError> {
+        let connection = self.reader();
+        let query = "SELECT * FROM snapshots WHERE job = ?1";
+        let found = connection.query_row(query, [job.as_str()], |row| {
+            let head = head_from_row(row)?;
+            let digest = hash_from_row(row, "digest")?;
+            Ok(Snapshot { head, schema: row.get("schema")?, state: row.get("state")?, digest })
+        });
+        found.optional().map_err(|e| self.explain(&e))
+    }
 }
 
-fn record_from_row(row: &Row<'_>) -> Result<Record, rusqlite::Error> {
-    let hash = |column: &str| -> Result<RecordHash, rusqlite::Error> {
-        let mut bytes = [0; 32];
-        // An unreadable hash becomes one that nothing has; the chain then names the position.
-        let _ = hex::decode_to_slice(row.get::<_, String>(column)?, &mut bytes);
-        Ok(RecordHash(bytes))
-    };
-    Ok(Record {
+/// Where a job's log ends by the table of heads.
+pub(super) fn head(connection: &Connection, job: &JobName) -> Result<Head, rusqlite::Error> {
+    let mut query = connection.prepare_cached("SELECT epoch, seq, hash FROM heads WHERE job = ?1")?;
+    let stored = query.query_row([job.as_str()], head_from_row).optional()?;
+    Ok(stored.unwrap_or_else(|| Head::genesis(job)))
+}
+
+fn head_from_row(row: &Row<'_>) -> Result<Head, rusqlite::Error> {
+    Ok(Head {
         epoch: row.get::<_, i64>("epoch")?.cast_unsigned(),
         seq: row.get::<_, i64>("seq")?.cast_unsigned(),
-        previous: hash("previous")?,
-        schema: row.get("schema")?,
-        fact: row.get("fact")?,
-        hash: hash("hash")?,
+        hash: hash_from_row(row, "hash")?,
     })
 }
 
+fn record_from_row(row: &Row<'_>) -> Result<Record, rusqlite::Error> {
+    let Head { epoch, seq, hash } = head_from_row(row)?;
+    let previous = hash_from_row(row, "previous")?;
+    Ok(Record { epoch, seq, previous, schema: row.get("schema")?, fact: row.get("fact")?, hash })
+}
+
+/// An unreadable hash becomes one that nothing has; the chain then names the position.
+fn hash_from_row(row: &Row<'_>, column: &str) -> Result<RecordHash, rusqlite::Error> {
+    let mut bytes = [0; 32];
+    let _ = hex::decode_to_slice(row.get::<_, String>(column)?, &mut bytes);
+    Ok(RecordHash(bytes))
+}
+
 /// What the owner can do about an error.
-fn explain(file: &Path, error: rusqlite::Error) -> LogError {
+pub(super) fn explain(file: &Path, error: &rusqlite::Error) -> LogError {
     let code = error.sqlite_error_code();
     let (file, reason) = (file.display().to_string(), error.to_string());
     match code {
@@ -144,9 +203,15 @@ fn explain(file: &Path, error: rusqlite::Error) -> LogError {
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             LogError::NotWritable { file, reason }
         }
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+        Some(ErrorCode::NotADatabase) => {
             LogError::NotALog { file, reason: format!("{reason}: restore it from a backup") }
         }
+        // A schema that cannot be understood and values of the wrong kind are nothing that this
+        // program wrote.
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::Unknown | ErrorCode::TypeMismatch) => {
+            LogError::Damaged { file, reason }
+        }
+        None => LogError::Damaged { file, reason },
         _ => LogError::Store { file, reason },
     }
 }
@@ -156,10 +221,15 @@ mod tests {
     use super::*;
     use crate::log::conformance;
 
-    #[test]
-    fn conforms() {
+    fn file() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("potluck.sqlite");
+        (folder, file)
+    }
+
+    #[test]
+    fn conforms() {
+        let (_folder, file) = file();
         conformance::check_all(
             || SqliteLog::open(&file).expect("a log"),
             || std::fs::remove_file(&file).expect("gone"),
@@ -167,21 +237,23 @@ mod tests {
     }
 
     #[test]
-    fn keeps_records_when_opened_again() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("potluck.sqlite");
-        let records = conformance::records(3);
+    fn keeps_everything_when_opened_again() {
+        let (_folder, file) = file();
+        let (job, records) = (conformance::job(), conformance::records(3));
+        let snapshot = Snapshot::new(&job, Head::from(&records[1]), 1, "{}".to_owned());
         let log = SqliteLog::open(&file).expect("a log");
-        log.append(&conformance::job(), &Head::genesis(&conformance::job()), &records).expect("appended");
+        log.append(&job, &Head::genesis(&job), &records).expect("appended");
+        log.put_snapshot(&job, &snapshot).expect("kept");
         drop(log);
         let log = SqliteLog::open(&file).expect("a log");
-        assert_eq!(log.read(&conformance::job(), 0, 10).expect("records"), records);
+        assert_eq!(log.read(&job, 0, 10).expect("records"), records);
+        assert_eq!(log.head(&job).expect("a head"), Head::from(&records[2]));
+        assert_eq!(log.snapshot(&job).expect("readable"), Some(snapshot));
     }
 
     #[test]
     fn two_writers_cannot_fork_a_job() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("potluck.sqlite");
+        let (_folder, file) = file();
         let (one, two) = (SqliteLog::open(&file).expect("a log"), SqliteLog::open(&file).expect("a log"));
         let (job, records) = (conformance::job(), conformance::records(2));
         let genesis = Head::genesis(&job);
@@ -192,22 +264,22 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_named_and_nothing_is_half_written() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("potluck.sqlite");
+        let (_folder, file) = file();
         let log = SqliteLog::open(&file).expect("a log");
         let job = conformance::job();
         // The same error code as a full disk: the file may not grow past these pages.
-        log.lock().pragma_update(None, "max_page_count", 8).expect("a limit");
+        log.writer.limit_pages(12);
         let record = Head::genesis(&job).next(1, 1, "x".repeat(1 << 20));
         let error = log.append(&job, &Head::genesis(&job), &[record]).expect_err("full");
         assert!(error.to_string().contains("is full: free some space"), "{error}");
         assert_eq!(log.read(&job, 0, 10).expect("records"), []);
+        assert_eq!(log.head(&job).expect("a head"), Head::genesis(&job));
+        log.append(&job, &Head::genesis(&job), &conformance::records(1)).expect("what fits is taken");
     }
 
     #[test]
     fn other_files_are_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("potluck.sqlite");
+        let (folder, file) = file();
         std::fs::write(&file, "no database, but long enough to be looked at as one ".repeat(100)).expect("written");
         let error = SqliteLog::open(&file).expect_err("no database");
         assert!(matches!(error, LogError::NotALog { .. }), "{error}");
@@ -217,12 +289,27 @@ mod tests {
 
     #[test]
     fn a_newer_file_is_left_alone() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("potluck.sqlite");
-        let log = SqliteLog::open(&file).expect("a log");
-        log.lock().pragma_update(None, "user_version", 2).expect("set");
-        drop(log);
+        let (_folder, file) = file();
+        drop(SqliteLog::open(&file).expect("a log"));
+        let connection = Connection::open(&file).expect("a database");
+        connection.pragma_update(None, "user_version", TABLES_VERSION + 1).expect("set");
         let error = SqliteLog::open(&file).expect_err("newer").to_string();
-        assert!(error.contains("version 2, this program knows 1: update it"), "{error}");
+        assert!(error.contains("version 3, this program knows 2: update it"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_is_read_and_continued() {
+        let (_folder, file) = file();
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/log-v1.sqlite");
+        std::fs::copy(golden, &file).expect("copied");
+        let log = SqliteLog::open(&file).expect("a log");
+        let job = conformance::job();
+        assert_eq!(log.jobs().expect("jobs"), std::slice::from_ref(&job));
+        let records = log.read(&job, 0, 100).expect("records");
+        let end = records.iter().try_fold(Head::genesis(&job), |head, record| head.follow(&job, record));
+        let head = log.head(&job).expect("a head");
+        assert_eq!((end.expect("a whole chain"), head.seq), (head, 41));
+        log.append(&job, &head, &[head.next(2, 1, "{}".to_owned())]).expect("continued");
+        assert_eq!(log.snapshot(&job).expect("readable"), None);
     }
 }

@@ -16,7 +16,7 @@ use super::{
     site::{Ground, PATIENCE, Site, job_file, job_name},
     whole_job::finish,
 };
-use crate::{EventLog, Head, LogError, MemoryLog, Record, StartError, folder::Folder};
+use crate::{EventLog, Head, LogError, MemoryLog, Record, Snapshot, StartError, folder::Folder};
 
 /// Every block of an epoch is in at most one commit.
 #[track_caller]
@@ -188,8 +188,20 @@ impl EventLog for FullDisk {
         self.log.read(job, after, limit)
     }
 
+    fn head(&self, job: &JobName) -> Result<Head, LogError> {
+        self.log.head(job)
+    }
+
     fn jobs(&self) -> Result<Vec<JobName>, LogError> {
         self.log.jobs()
+    }
+
+    fn put_snapshot(&self, job: &JobName, snapshot: &Snapshot) -> Result<(), LogError> {
+        self.log.put_snapshot(job, snapshot)
+    }
+
+    fn snapshot(&self, job: &JobName) -> Result<Option<Snapshot>, LogError> {
+        self.log.snapshot(job)
     }
 }
 
