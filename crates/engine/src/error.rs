@@ -26,6 +26,16 @@ pub enum EngineError {
         /// What there is.
         max: u64,
     },
+    /// More of something than a device takes at once.
+    #[error("{got} {what}, at most {max}")]
+    TooMany {
+        /// What was counted.
+        what: &'static str,
+        /// How many there are.
+        got: u32,
+        /// What there may be.
+        max: u32,
+    },
     /// The caller's weights are not the program's.
     #[error("expected {expected} weights, got {got}")]
     WeightCount {

@@ -4,6 +4,7 @@
 //! All tensors are row-major f32 unless said otherwise. Constants are kept as the bits of an f32,
 //! so that kernels can be compared and hashed.
 
+pub use potluck_graph::Form;
 use potluck_graph::{BinaryFn, PoolFn, UnaryFn};
 use serde::Serialize;
 
@@ -29,7 +30,7 @@ pub enum Kernel {
         then: Then,
         /// Form TN only: also writes the sums over `k` of `a`, a bias's gradient.
         row_sums: bool,
-        /// Products of this shape, one after another in every operand; 1 but in Muon.
+        /// Products of this shape, one after another in every operand.
         batch: u32,
     },
     /// Convolution, with bias and ReLU; reads `x`, `weight`, and `bias` where there is one.
@@ -233,6 +234,38 @@ pub enum Kernel {
         /// The stream.
         stream: u32,
     },
+    /// `exp(x) / sum(exp(x))` of each row.
+    Softmax {
+        /// Rows.
+        rows: u32,
+        /// Values of a row.
+        width: u32,
+    },
+    /// `y (dy - sum(y dy))` of each row; reads `y`, `dy`.
+    SoftmaxGrad {
+        /// Rows.
+        rows: u32,
+        /// Values of a row.
+        width: u32,
+    },
+    /// The largest along the middle of `(outputs / inner, count, inner)`.
+    Max {
+        /// Outputs.
+        outputs: u32,
+        /// Outputs next to each other.
+        inner: u32,
+        /// Values that each is the largest of.
+        count: u32,
+    },
+    /// `dy` where `x` is the first of the largest, else 0; reads `x`, `dy`.
+    MaxGrad {
+        /// Outputs of the forward kernel.
+        outputs: u32,
+        /// Outputs next to each other.
+        inner: u32,
+        /// Values that each is the largest of.
+        count: u32,
+    },
     /// A strided copy; see [`struct@Copy`].
     Copy(Copy),
     /// Sums; see [`Reduce`].
@@ -320,17 +353,6 @@ pub struct Stack {
     pub m: u32,
     /// Nesterov momentum, as bits.
     pub momentum_bits: u32,
-}
-
-/// How the operands of a matrix product lie in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-pub enum Form {
-    /// `a` is `(m, k)`, `b` is `(k, n)`.
-    Nn,
-    /// `a` is `(m, k)`, `b` is `(n, k)`.
-    Nt,
-    /// `a` is `(k, m)`, `b` is `(k, n)`.
-    Tn,
 }
 
 /// What happens to a sum before it is stored.
@@ -449,6 +471,9 @@ pub struct Reduce {
     pub scale_bits: u32,
 }
 
+/// Products of one batch: workgroups in one dimension of a grid (`maxComputeWorkgroupsPerDimension`).
+pub(crate) const PRODUCTS_MAX: u32 = 65_535;
+
 /// Partial sums of the gradient norm: one workgroup's worth, so that a second pass of one
 /// workgroup can add them up in a fixed order.
 pub(crate) const NORM_PARTIALS: u32 = 256;
@@ -505,6 +530,10 @@ impl Kernel {
             Kernel::Where { .. } => "where",
             Kernel::Mask { .. } => "mask",
             Kernel::Dropout { .. } => "dropout",
+            Kernel::Softmax { .. } => "softmax",
+            Kernel::SoftmaxGrad { .. } => "softmax_grad",
+            Kernel::Max { .. } => "max",
+            Kernel::MaxGrad { .. } => "max_grad",
             Kernel::Copy(_) => "copy",
             Kernel::Reduce(_) => "reduce",
             Kernel::CrossEntropy { .. } => "cross_entropy",
@@ -575,6 +604,9 @@ impl Kernel {
             | Kernel::Dropout { len, .. }
             | Kernel::AdamW { len, .. }
             | Kernel::Sgd { len, .. } => vec![len as usize],
+            Kernel::Softmax { rows, width } | Kernel::SoftmaxGrad { rows, width } => vec![product(&[rows, width])],
+            Kernel::Max { outputs, .. } => vec![outputs as usize],
+            Kernel::MaxGrad { outputs, count, .. } => vec![product(&[outputs, count])],
             Kernel::Copy(Copy { dims, .. }) => vec![product(&dims)],
             Kernel::Reduce(Reduce { outputs, .. }) => vec![outputs as usize],
             Kernel::CrossEntropy { rows, classes } => vec![2 * rows as usize, product(&[rows, classes])],

@@ -1,8 +1,8 @@
 //! Building programs in Rust.
 
 use crate::{
-    BinaryFn, DType, Dim, Heads, Init, InputSpec, Loss, NodeId, Op, ParameterSpec, PoolFn, Program, ProgramError,
-    ReduceFn, Shape, UnaryFn, Window, infer,
+    BinaryFn, Custom, DType, Dim, Form, Heads, Init, InputSpec, Loss, NodeId, Op, ParameterSpec, PoolFn, Program,
+    ProgramError, ReduceFn, Shape, UnaryFn, Window, infer,
 };
 
 /// A program under construction. Layers are named; their parameters get PyTorch's names.
@@ -77,6 +77,24 @@ impl Graph {
             self.parameter(&format!("{name}.weight"), &[channels, per_group, window.size, window.size], init)?;
         let bias = self.parameter(&format!("{name}.bias"), &[channels], init)?;
         self.push(Op::Conv2d { x, weight, bias: Some(bias), window, groups })
+    }
+
+    /// Products of matrices, one for each index of the leading dimensions.
+    pub fn matmul(&mut self, form: Form, a: NodeId, b: NodeId) -> Result<NodeId, ProgramError> {
+        self.push(Op::MatMul { form, a, b })
+    }
+
+    /// Pooling of a whole image: `[c, h, w]` to `[c]`.
+    pub fn global_pool2d(&mut self, x: NodeId, f: PoolFn) -> Result<NodeId, ProgramError> {
+        let shape = self.shape(x, "global_pool2d")?;
+        let channels = shape.dims.first().copied().unwrap_or(1);
+        let pixels = shape.values() / u64::from(channels.max(1));
+        let pixels = self.reshape(x, &[channels, pixels.min(u32::MAX.into()) as u32])?;
+        let f = match f {
+            PoolFn::Max => ReduceFn::Max,
+            PoolFn::Average => ReduceFn::Mean,
+        };
+        self.reduce(f, pixels, 1)
     }
 
     /// Pooling.
@@ -162,6 +180,11 @@ impl Graph {
         self.push(Op::Where { condition, a, b })
     }
 
+    /// `exp(x) / sum(exp(x))` over the last dimension.
+    pub fn softmax(&mut self, x: NodeId) -> Result<NodeId, ProgramError> {
+        self.push(Op::Softmax { x })
+    }
+
     /// Reduction of one dimension, counted without the batch.
     pub fn reduce(&mut self, f: ReduceFn, x: NodeId, axis: u32) -> Result<NodeId, ProgramError> {
         self.push(Op::Reduce { x, f, axis })
@@ -185,6 +208,16 @@ impl Graph {
     /// `a` then `b` along one dimension.
     pub fn concat(&mut self, a: NodeId, b: NodeId, axis: u32) -> Result<NodeId, ProgramError> {
         self.push(Op::Concat { a, b, axis })
+    }
+
+    /// Repeated along a new dimension, counted without the batch.
+    pub fn broadcast(&mut self, x: NodeId, axis: u32, count: u32) -> Result<NodeId, ProgramError> {
+        self.push(Op::Broadcast { x, axis, count })
+    }
+
+    /// An operation by its reference.
+    pub fn custom(&mut self, custom: Custom) -> Result<NodeId, ProgramError> {
+        self.push(Op::Custom(custom))
     }
 
     /// A tensor without a batch, repeated for every sample.
@@ -219,7 +252,7 @@ impl Graph {
 
     fn push(&mut self, op: Op) -> Result<NodeId, ProgramError> {
         let node = NodeId(self.nodes.len() as u32);
-        let inferred = infer::node(&self.inputs, &self.parameters, &self.shapes, node, &op)?;
+        let inferred = infer::node(&infer::columns(&self.inputs), &self.parameters, &self.shapes, node, &op)?;
         self.nodes.push(op);
         self.shapes.push(inferred);
         Ok(node)

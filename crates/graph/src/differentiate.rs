@@ -1,7 +1,7 @@
 //! Reverse-mode differentiation: walks a program backward once and emits operations. Nothing is
 //! taped at run time.
 
-use crate::{BinaryFn, Derivative, Heads, Loss, NodeId, Op, Program, ReduceFn, Shape, UnaryFn};
+use crate::{BinaryFn, Derivative, Form, Heads, Loss, NodeId, Op, Program, ReduceFn, Shape, UnaryFn};
 
 /// A program with its gradients: forward nodes first, then the loss, then the backward nodes.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,12 +92,13 @@ impl Backward {
     fn node(&mut self, y: NodeId, dy: NodeId) {
         match self.nodes[y.index()].clone() {
             Op::Input { .. } | Op::Parameter { .. } => {}
-            Op::Derivative(_) => unreachable!("validation lets no derivative into a program"),
+            Op::Custom(_) | Op::Derivative(_) => unreachable!("a checked graph holds neither"),
             Op::Linear { x, weight, bias } => {
                 self.give(weight, |s| s.push(Derivative::MatMulTn { a: dy, b: x }, s.shape(weight)));
                 self.give_optional(bias, |s, bias| s.push(Derivative::ColumnSum { x: dy }, s.shape(bias)));
                 self.give(x, |s| s.push(Derivative::MatMulNn { a: dy, b: weight }, s.shape(x)));
             }
+            Op::MatMul { form, a, b } => self.matmul(form, a, b, dy),
             Op::Conv2d { x, weight, bias, window, groups } => {
                 self.give(weight, |s| s.push(Derivative::Conv2dGradWeight { x, dy, window, groups }, s.shape(weight)));
                 self.give_optional(bias, |s, bias| s.push(Derivative::ChannelSum { x: dy }, s.shape(bias)));
@@ -128,6 +129,10 @@ impl Backward {
                 self.give(a, |s| s.push(Derivative::Mask { condition, dy, keep: true }, s.shape(a)));
                 self.give(b, |s| s.push(Derivative::Mask { condition, dy, keep: false }, s.shape(b)));
             }
+            Op::Softmax { x } => self.give(x, |s| s.push(Derivative::SoftmaxGrad { y, dy }, s.shape(x))),
+            Op::Reduce { x, f: ReduceFn::Max, axis } => {
+                self.give(x, |s| s.push(Derivative::MaxGrad { x, dy, axis }, s.shape(x)));
+            }
             Op::Reduce { x, f, axis } => {
                 let count = self.shape(x).dims[axis as usize];
                 let scale = if f == ReduceFn::Mean { 1.0 / count as f32 } else { 1.0 };
@@ -151,8 +156,23 @@ impl Backward {
                 self.give(a, |s| s.push(Op::Slice { x: dy, axis, start: 0, end: left }, s.shape(a)));
                 self.give(b, |s| s.push(Op::Slice { x: dy, axis, start: left, end: left + right }, s.shape(b)));
             }
+            Op::Broadcast { x, axis, .. } => {
+                self.give(x, |s| s.push(Op::Reduce { x: dy, f: ReduceFn::Sum, axis }, s.shape(x)));
+            }
             Op::Repeat { x } => self.give(x, |s| s.push(Derivative::ColumnSum { x: dy }, s.shape(x))),
             Op::Dropout { x, p, stream } => self.give(x, |s| s.push(Op::Dropout { x: dy, p, stream }, s.shape(x))),
+        }
+    }
+
+    /// Every gradient is a product again, of one of the three forms.
+    fn matmul(&mut self, form: Form, a: NodeId, b: NodeId, dy: NodeId) {
+        let (of_a, of_b) = match form {
+            Form::Nn => ((Form::Nt, dy, b), (Form::Tn, a, dy)),
+            Form::Nt => ((Form::Nn, dy, b), (Form::Tn, dy, a)),
+            Form::Tn => ((Form::Nt, b, dy), (Form::Nn, a, dy)),
+        };
+        for (operand, (form, left, right)) in [(a, of_a), (b, of_b)] {
+            self.give(operand, |s| s.push(Op::MatMul { form, a: left, b: right }, s.shape(operand)));
         }
     }
 

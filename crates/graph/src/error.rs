@@ -83,6 +83,22 @@ pub enum ProgramError {
         /// What it is.
         got: DType,
     },
+    /// Something is wrong inside a custom operation's reference; its nodes count from 0.
+    #[error("{node} (custom {name:?}), in its reference: {error}")]
+    Custom {
+        /// The custom operation.
+        node: NodeId,
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        error: Box<ProgramError>,
+    },
+    /// A reference holds a custom operation itself.
+    #[error("{node} is a custom operation, a reference may not hold one")]
+    Nested {
+        /// The node of the reference.
+        node: NodeId,
+    },
     /// A tensor is empty or over the limit.
     #[error("{what} has shape {shape}: expected 1 to {max} values")]
     TensorSize {

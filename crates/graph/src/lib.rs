@@ -20,6 +20,8 @@
 
 mod block;
 mod builder;
+mod custom;
+mod derivative;
 mod differentiate;
 mod error;
 mod infer;
@@ -31,9 +33,11 @@ mod shape;
 
 pub use block::{Block, BlockError, Column};
 pub use builder::Graph;
+pub use custom::{Custom, Reference};
+pub use derivative::Derivative;
 pub use differentiate::{TrainingGraph, differentiate, loss_rows};
 pub use error::ProgramError;
-pub use op::{BinaryFn, Derivative, Heads, NodeId, Op, PoolFn, ReduceFn, UnaryFn, Window};
+pub use op::{BinaryFn, Form, Heads, NodeId, Op, PoolFn, ReduceFn, UnaryFn, Window};
 pub use program::{Init, InputSpec, Loss, ParameterSpec, Program};
 pub use random::batches;
 pub use shape::{DType, Dim, Shape};

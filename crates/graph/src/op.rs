@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Loss;
+use crate::{Custom, Derivative};
 
 /// Index of a node; a node only refers to earlier ones, so a graph cannot hold a cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -70,6 +70,20 @@ pub enum ReduceFn {
     Sum,
     /// Sum over count.
     Mean,
+    /// The largest value; the gradient goes to the first of equals.
+    Max,
+}
+
+/// How the operands of a product of matrices lie in memory, row-major.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// `a` is `(m, k)`, `b` is `(k, n)`.
+    Nn,
+    /// `a` is `(m, k)`, `b` is `(n, k)`.
+    Nt,
+    /// `a` is `(k, m)`, `b` is `(k, n)`.
+    Tn,
 }
 
 /// Which pooling.
@@ -145,6 +159,17 @@ pub enum Op {
         /// Added to every row.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bias: Option<NodeId>,
+    },
+    /// Products of matrices, one for each index of the leading dimensions, in which `a` and `b` agree
+    /// (the batch among them): `[.., m, n]`, summed over `k`. One matrix for all rows is `Linear`.
+    #[serde(rename = "matmul")]
+    MatMul {
+        /// How the last two dimensions of `a` and `b` lie.
+        form: Form,
+        /// The left side: `[.., m, k]`, with TN `[.., k, m]`.
+        a: NodeId,
+        /// The right side: `[.., k, n]`, with NT `[.., n, k]`.
+        b: NodeId,
     },
     /// Convolution (cross-correlation, as everywhere): `x` is `[c, h, w]`, `weight` is
     /// `[n, c / groups, size, size]`, `bias` is `[n]`; the output is `[n, h', w']`.
@@ -261,6 +286,11 @@ pub enum Op {
         /// Elsewhere.
         b: NodeId,
     },
+    /// `exp(x) / sum(exp(x))` over the last dimension.
+    Softmax {
+        /// The rows.
+        x: NodeId,
+    },
     /// Reduction of one dimension, which goes away; dimensions count without the batch.
     Reduce {
         /// The argument.
@@ -304,6 +334,15 @@ pub enum Op {
         /// Which dimension.
         axis: u32,
     },
+    /// Repeated along a new dimension.
+    Broadcast {
+        /// The argument.
+        x: NodeId,
+        /// Where the new dimension goes, counted without the batch.
+        axis: u32,
+        /// Its size.
+        count: u32,
+    },
     /// A tensor without a batch, repeated for every sample.
     Repeat {
         /// Shape `[..]`, no batch.
@@ -320,222 +359,50 @@ pub enum Op {
         stream: u32,
     },
 
+    /// An operation of the program's own, by its reference; see [`Custom`].
+    Custom(Custom),
+
     /// A derivative; see [`Derivative`].
     #[serde(skip)]
     Derivative(Derivative),
 }
 
-/// What only differentiation makes.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Derivative {
-    /// The second output of a node that has one: the log-sum-exp `[t, count]` of `Attention`.
-    Second {
-        /// Which node.
-        of: NodeId,
-    },
-    /// Per row the loss and 1 where the prediction is right, else 0: `[.., 2]`.
-    LossStats {
-        /// Which loss, with its operands.
-        loss: Loss,
-    },
-    /// Gradient of the mean loss over all rows with respect to the prediction.
-    LossGrad {
-        /// Which loss, with its operands.
-        loss: Loss,
-    },
-    /// `dy f'(x)`.
-    UnaryGrad {
-        /// Which function.
-        f: UnaryFn,
-        /// Its result for relu, tanh, sigmoid, exp and sqrt, else its argument.
-        saved: NodeId,
-        /// Gradient with respect to its result.
-        dy: NodeId,
-    },
-    /// `dy` where `min <= x <= max`, else 0.
-    ClampGrad {
-        /// The argument of the clamp.
-        x: NodeId,
-        /// Gradient with respect to its result.
-        dy: NodeId,
-        /// Lower end.
-        min: f32,
-        /// Upper end.
-        max: f32,
-    },
-    /// `dy` where `condition > 0` is `keep`, else 0.
-    Mask {
-        /// What decides.
-        condition: NodeId,
-        /// What is masked.
-        dy: NodeId,
-        /// Which side stays.
-        keep: bool,
-    },
-    /// `a . b`: `a` is `[.., k]`, `b` is `[k, n]`. The gradient of `Linear` with respect to `x`.
-    MatMulNn {
-        /// The rows.
-        a: NodeId,
-        /// The matrix.
-        b: NodeId,
-    },
-    /// `a^T . b`: `a` is `[rows, m]`, `b` is `[rows, n]`, summed over rows: `[m, n]`. The gradient
-    /// of `Linear` with respect to `weight`.
-    MatMulTn {
-        /// Columns become rows of the output.
-        a: NodeId,
-        /// Columns stay.
-        b: NodeId,
-    },
-    /// Sum over everything but the last dimensions, which are the output's shape.
-    ColumnSum {
-        /// The rows.
-        x: NodeId,
-    },
-    /// Sum over batch and pixels: `[c, h, w]` to `[c]`.
-    ChannelSum {
-        /// The images.
-        x: NodeId,
-    },
-    /// `scale x`, repeated along a new dimension.
-    Expand {
-        /// The argument.
-        x: NodeId,
-        /// Where the new dimension goes.
-        axis: u32,
-        /// Its size.
-        count: u32,
-        /// Factor.
-        scale: f32,
-    },
-    /// `x` at `start..` of a dimension of size `total`, zero elsewhere.
-    Pad {
-        /// The argument.
-        x: NodeId,
-        /// Which dimension.
-        axis: u32,
-        /// First index.
-        start: u32,
-        /// Size of the dimension.
-        total: u32,
-    },
-    /// Sums of the rows of `dy` `[.., c]` by token: `[vocabulary, c]`, in order of position.
-    EmbeddingGrad {
-        /// Which rows.
-        tokens: NodeId,
-        /// Gradient with respect to the embedding.
-        dy: NodeId,
-    },
-    /// Gradient of a norm with respect to `x`.
-    NormGrad {
-        /// Argument of the norm.
-        x: NodeId,
-        /// Its weight.
-        weight: NodeId,
-        /// Gradient with respect to its result.
-        dy: NodeId,
-        /// Its eps.
-        eps: f32,
-        /// True for layer norm, false for RMS norm.
-        centred: bool,
-    },
-    /// Gradient of a norm with respect to its weight: the sum over rows of `dy` times the
-    /// normalised `x`.
-    NormWeightGrad {
-        /// Argument of the norm.
-        x: NodeId,
-        /// Gradient with respect to its result.
-        dy: NodeId,
-        /// Its eps.
-        eps: f32,
-        /// True for layer norm, false for RMS norm.
-        centred: bool,
-    },
-    /// Rotary positions turned back.
-    RopeGrad {
-        /// Gradient with respect to the rotated.
-        dy: NodeId,
-        /// Heads to turn.
-        heads: u32,
-        /// Width of a head.
-        width: u32,
-        /// Base.
-        base: f32,
-    },
-    /// Gradient of attention with respect to `qkv`.
-    AttentionGrad {
-        /// Queries, keys and values, packed.
-        qkv: NodeId,
-        /// Result of the attention.
-        y: NodeId,
-        /// Gradient with respect to it.
-        dy: NodeId,
-        /// Its log-sum-exp `[t, count]`.
-        lse: NodeId,
-        /// As in the forward operation.
-        heads: Heads,
-    },
-    /// Gradient of a convolution with respect to `x`.
-    Conv2dGradX {
-        /// Gradient with respect to its result.
-        dy: NodeId,
-        /// Its filters.
-        weight: NodeId,
-        /// Its window.
-        window: Window,
-        /// Its groups.
-        groups: u32,
-    },
-    /// Gradient of a convolution with respect to `weight`.
-    Conv2dGradWeight {
-        /// Its images.
-        x: NodeId,
-        /// Gradient with respect to its result.
-        dy: NodeId,
-        /// Its window.
-        window: Window,
-        /// Its groups.
-        groups: u32,
-    },
-    /// Gradient of a pooling.
-    Pool2dGrad {
-        /// Its images.
-        x: NodeId,
-        /// Gradient with respect to its result.
-        dy: NodeId,
-        /// Which pooling.
-        f: PoolFn,
-        /// Its window.
-        window: Window,
-    },
-}
-
 impl Op {
     /// The nodes that this one reads, in a fixed order.
     pub fn operands(&self) -> Vec<NodeId> {
-        match *self {
-            Op::Input { input: _ } | Op::Parameter { parameter: _ } => vec![],
+        match self {
+            Op::Derivative(derivative) => derivative.operands(),
+            op => op.clone().operands_mut().into_iter().map(|id| *id).collect(),
+        }
+    }
+
+    /// The same, to be changed; none for a derivative.
+    pub(crate) fn operands_mut(&mut self) -> Vec<&mut NodeId> {
+        match self {
+            Op::Input { input: _ } | Op::Parameter { parameter: _ } | Op::Derivative(_) => vec![],
             Op::Linear { x, weight, bias } | Op::Conv2d { x, weight, bias, window: _, groups: _ } => {
-                [Some(x), Some(weight), bias].into_iter().flatten().collect()
+                [Some(x), Some(weight), bias.as_mut()].into_iter().flatten().collect()
             }
             Op::Embedding { tokens, weight } => vec![tokens, weight],
             Op::LayerNorm { x, weight, bias, eps: _ } => vec![x, weight, bias],
             Op::RmsNorm { x, weight, eps: _ } => vec![x, weight],
             Op::Attention { qkv, heads: _ } => vec![qkv],
-            Op::Binary { f: _, a, b } | Op::Concat { a, b, axis: _ } => vec![a, b],
+            Op::MatMul { a, b, form: _ } | Op::Binary { f: _, a, b } | Op::Concat { a, b, axis: _ } => vec![a, b],
             Op::Where { condition, a, b } => vec![condition, a, b],
             Op::Pool2d { x, .. }
             | Op::Rope { x, .. }
             | Op::Unary { x, .. }
             | Op::Affine { x, .. }
             | Op::Clamp { x, .. }
+            | Op::Softmax { x }
             | Op::Reduce { x, .. }
             | Op::Reshape { x, .. }
             | Op::Transpose { x, .. }
             | Op::Slice { x, .. }
+            | Op::Broadcast { x, .. }
             | Op::Repeat { x }
             | Op::Dropout { x, .. } => vec![x],
-            Op::Derivative(ref derivative) => derivative.operands(),
+            Op::Custom(custom) => custom.operands.iter_mut().collect(),
         }
     }
 
@@ -545,6 +412,7 @@ impl Op {
             Op::Input { .. } => "input",
             Op::Parameter { .. } => "parameter",
             Op::Linear { .. } => "linear",
+            Op::MatMul { .. } => "matmul",
             Op::Conv2d { .. } => "conv2d",
             Op::Pool2d { .. } => "pool2d",
             Op::Embedding { .. } => "embedding",
@@ -557,42 +425,18 @@ impl Op {
             Op::Affine { .. } => "affine",
             Op::Clamp { .. } => "clamp",
             Op::Where { .. } => "where",
+            Op::Softmax { .. } => "softmax",
             Op::Reduce { .. } => "reduce",
             Op::Reshape { .. } => "reshape",
             Op::Transpose { .. } => "transpose",
             Op::Slice { .. } => "slice",
             Op::Concat { .. } => "concat",
+            Op::Broadcast { .. } => "broadcast",
             Op::Repeat { .. } => "repeat",
             Op::Dropout { .. } => "dropout",
+            Op::Custom(_) => "custom",
             Op::Derivative(Derivative::LossStats { .. } | Derivative::LossGrad { .. }) => "loss",
             Op::Derivative(_) => "derivative",
-        }
-    }
-}
-
-impl Derivative {
-    fn operands(&self) -> Vec<NodeId> {
-        match *self {
-            Derivative::Second { of } => vec![of],
-            Derivative::LossStats { loss } | Derivative::LossGrad { loss } => {
-                let (prediction, target) = loss.operands();
-                vec![prediction, target]
-            }
-            Derivative::UnaryGrad { f: _, saved, dy } => vec![saved, dy],
-            Derivative::ClampGrad { x, dy, .. } => vec![x, dy],
-            Derivative::Mask { condition, dy, keep: _ } => vec![condition, dy],
-            Derivative::MatMulNn { a, b } | Derivative::MatMulTn { a, b } => vec![a, b],
-            Derivative::ColumnSum { x }
-            | Derivative::ChannelSum { x }
-            | Derivative::Expand { x, .. }
-            | Derivative::Pad { x, .. } => vec![x],
-            Derivative::EmbeddingGrad { tokens, dy } => vec![tokens, dy],
-            Derivative::NormGrad { x, weight, dy, .. } => vec![x, weight, dy],
-            Derivative::NormWeightGrad { x, dy, .. } => vec![x, dy],
-            Derivative::RopeGrad { dy, .. } => vec![dy],
-            Derivative::AttentionGrad { qkv, y, dy, lse, .. } => vec![qkv, y, dy, lse],
-            Derivative::Conv2dGradX { dy, weight, .. } => vec![dy, weight],
-            Derivative::Conv2dGradWeight { x, dy, .. } | Derivative::Pool2dGrad { x, dy, .. } => vec![x, dy],
         }
     }
 }

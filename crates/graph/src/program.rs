@@ -3,7 +3,11 @@
 use potluck_protocol::{BlobId, ProgramFacts, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::{DType, NodeId, Op, ProgramError, Shape, infer, random};
+use crate::{
+    DType, Form, NodeId, Op, ProgramError, Shape,
+    infer::{self, Checked},
+    random,
+};
 
 /// The only format that there is so far.
 const FORMAT: &str = "potluck-program/1";
@@ -17,8 +21,9 @@ pub struct Program {
     parameters: Vec<ParameterSpec>,
     nodes: Vec<Op>,
     loss: Loss,
+    /// What is looked at: the same graph without custom operations.
     #[serde(skip)]
-    shapes: Vec<Shape>,
+    checked: Checked,
 }
 
 /// The same, not yet checked.
@@ -112,6 +117,19 @@ impl Loss {
         Self::CrossEntropy { logits, labels }
     }
 
+    /// The same loss of other nodes.
+    pub(crate) fn moved(self, place: impl Fn(NodeId) -> NodeId) -> Self {
+        match self {
+            Self::CrossEntropy { logits, labels } => {
+                Self::CrossEntropy { logits: place(logits), labels: place(labels) }
+            }
+            Self::Mse { prediction, target } => Self::Mse { prediction: place(prediction), target: place(target) },
+            Self::BinaryCrossEntropy { logits, target } => {
+                Self::BinaryCrossEntropy { logits: place(logits), target: place(target) }
+            }
+        }
+    }
+
     /// The prediction and what it is compared with.
     pub fn operands(self) -> (NodeId, NodeId) {
         match self {
@@ -141,8 +159,8 @@ impl Program {
         nodes: Vec<Op>,
         loss: Loss,
     ) -> Result<Self, ProgramError> {
-        let shapes = infer::validate(&inputs, &parameters, &nodes, loss)?;
-        Ok(Self { format: FORMAT.to_owned(), inputs, parameters, nodes, loss, shapes })
+        let checked = infer::validate(&inputs, &parameters, &nodes, loss)?;
+        Ok(Self { format: FORMAT.to_owned(), inputs, parameters, nodes, loss, checked })
     }
 
     /// Reads and checks a program, whoever wrote it.
@@ -182,19 +200,19 @@ impl Program {
         &self.parameters
     }
 
-    /// The graph, in topological order.
+    /// The graph, in topological order, every custom operation replaced by its reference.
     pub fn nodes(&self) -> &[Op] {
-        &self.nodes
+        &self.checked.nodes
     }
 
     /// Shape of each node's output.
     pub fn shapes(&self) -> &[Shape] {
-        &self.shapes
+        &self.checked.shapes
     }
 
-    /// What is minimised.
+    /// What is minimised, in terms of [`Program::nodes`].
     pub fn loss(&self) -> Loss {
-        self.loss
+        self.checked.loss
     }
 
     /// Values of all parameters together.
@@ -224,8 +242,10 @@ impl Program {
     pub fn facts(&self) -> ProgramFacts {
         let forward = self.flops(|_| true);
         // A product whose left side is data needs no gradient of it.
+        let is_data = |x: &NodeId| matches!(self.nodes()[x.index()], Op::Input { .. });
         let on_data = |op: &Op| match op {
-            Op::Linear { x, .. } | Op::Conv2d { x, .. } => matches!(self.nodes[x.index()], Op::Input { .. }),
+            Op::Linear { x, .. } | Op::Conv2d { x, .. } => is_data(x),
+            Op::MatMul { a, b, form: _ } => is_data(a) || is_data(b),
             _ => false,
         };
         ProgramFacts {
@@ -237,9 +257,9 @@ impl Program {
 
     fn flops(&self, counts: impl Fn(&Op) -> bool) -> u64 {
         let each = self
-            .nodes
+            .nodes()
             .iter()
-            .zip(&self.shapes)
+            .zip(self.shapes())
             .filter(|(op, _)| counts(op))
             .map(|(op, shape)| self.flops_of(op, shape));
         each.fold(0, u64::saturating_add)
@@ -247,10 +267,15 @@ impl Program {
 
     /// Multiply-adds count as two.
     fn flops_of(&self, op: &Op, out: &Shape) -> u64 {
-        let shape = |id: &NodeId| &self.shapes[id.index()];
+        let shape = |id: &NodeId| &self.shapes()[id.index()];
         match op {
             Op::Linear { x, weight, .. } => {
                 shape(weight).values().saturating_mul(shape(x).rows_in(1)).saturating_mul(2)
+            }
+            Op::MatMul { form, a, b: _ } => {
+                let dims = &shape(a).dims;
+                let k = if *form == Form::Tn { dims[dims.len() - 2] } else { shape(a).last() };
+                out.values().saturating_mul(k.into()).saturating_mul(2)
             }
             Op::Conv2d { weight, .. } => {
                 let per_output = shape(weight).values() / u64::from(shape(weight).dims[0]);

@@ -26,6 +26,9 @@ pub const PROGRAM_BYTES_MAX: usize = 1 << 20;
 /// Nodes of a program: GPT-2 small has about 300.
 pub const PROGRAM_NODES_MAX: usize = 4096;
 
+/// WGSL of a custom operation, forward or backward: twice the longest shader of ours.
+pub const CUSTOM_WGSL_BYTES_MAX: usize = 16 << 10;
+
 /// Values of one tensor: WebGPU's default 128 MiB binding in f32.
 pub const TENSOR_VALUES_MAX: u64 = 32 << 20;
 

@@ -150,6 +150,13 @@ fn copies(all: &mut Vec<Case>) {
     for copy in [plain, transposed, expanded, padded, sliced, added] {
         all.push(kernel(Kernel::Copy(copy), vec![draw(14, 210)], 1e-7, 0.0));
     }
+    for [outputs, inner, count] in [[1, 1, 1], [6, 3, 5], [35, 1, 63], [300, 300, 4]] {
+        // Whole numbers, so that equals occur.
+        let x = values(48, (outputs * count) as usize).iter().map(|v| (4.0 * v).round()).collect();
+        let (x, dy) = (Operand::Values(x), draw(49, outputs));
+        all.push(kernel(Kernel::Max { outputs, inner, count }, vec![x.clone()], 0.0, 0.0));
+        all.push(kernel(Kernel::MaxGrad { outputs, inner, count }, vec![x, dy], 0.0, 0.0));
+    }
     let sum = Reduce {
         outputs: 1,
         inner: 1,
@@ -240,6 +247,13 @@ fn rows(all: &mut Vec<Case>) {
                 all.push(kernel(grad, vec![x.clone(), dy.clone()], 5e-5, 5e-5));
             }
         }
+    }
+    for [rows, width] in [[1, 1], [5, 3], [67, 65], [3, 1000]] {
+        let y = reference::kernel(&Kernel::Softmax { rows, width }, &[draw(46, rows * width)], 0).remove(0);
+        let y = Operand::Values(y.into_iter().map(|v| v as f32).collect());
+        let x = Operand::Values(values(46, (rows * width) as usize).iter().map(|v| 8.0 * v).collect());
+        all.push(kernel(Kernel::Softmax { rows, width }, vec![x], 5e-5, 1e-6));
+        all.push(kernel(Kernel::SoftmaxGrad { rows, width }, vec![y, draw(47, rows * width)], 5e-5, 1e-6));
     }
     for inverse in [false, true] {
         let rope = Kernel::Rope { rows: 22, packed: 3 * 6, positions: 11, heads: 2, width: 6, inverse };

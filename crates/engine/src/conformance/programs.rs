@@ -1,7 +1,8 @@
 //! Whole programs: gradients against finite differences of the loss, and the same bits twice.
 
 use potluck_graph::{
-    BinaryFn, Column, DType, Dim, Graph, Init, Loss, NodeId, Program, ProgramError, ReduceFn, UnaryFn,
+    BinaryFn, Column, Custom, DType, Dim, Form, Graph, Init, Loss, NodeId, Op, PoolFn, Program, ProgramError, ReduceFn,
+    Reference, UnaryFn,
     preset::{self, CnnConfig, FeedForward, GptConfig, Norm, Positions, VitConfig},
     random::SplitMix64,
 };
@@ -23,17 +24,19 @@ pub(super) enum Sample {
     Llama,
     Vit,
     Shapes,
+    Products,
     Regression,
     Binary,
 }
 
-const ALL: [Sample; 8] = [
+const ALL: [Sample; 9] = [
     Sample::Mlp,
     Sample::Cnn,
     Sample::Gpt,
     Sample::Llama,
     Sample::Vit,
     Sample::Shapes,
+    Sample::Products,
     Sample::Regression,
     Sample::Binary,
 ];
@@ -90,6 +93,7 @@ impl Sample {
                 preset::vit(&VitConfig { image: [1, 6, 6], patch: 3, layers: 1, width: 8, heads: 2, classes: 3 })
             }
             Sample::Shapes => shapes(),
+            Sample::Products => products(),
             Sample::Regression => elementwise(),
             Sample::Binary => binary(),
         };
@@ -141,6 +145,49 @@ fn shapes() -> Result<Program, ProgramError> {
     let sum = g.reduce(ReduceFn::Sum, h, 0)?;
     let logits = g.linear("head", sum, 3)?;
     g.finish(Loss::cross_entropy(logits, y))
+}
+
+/// Attention by hand: products in all three forms, softmax, maxima, a new dimension, and an operation of
+/// the program's own.
+fn products() -> Result<Program, ProgramError> {
+    let mut g = Graph::new();
+    let x = input(&mut g, "x", &[2, 5, 3], DType::F32)?;
+    let y = input(&mut g, "y", &[], DType::U32)?;
+    let [q, k, v] = ["q", "k", "v"].map(|name| g.linear(name, x, 4));
+    let (q, k, v) = (q?, k?, v?);
+    let scores = g.matmul(Form::Nt, q, k)?;
+    let seen = g.softmax(scores)?;
+    let mixed = g.matmul(Form::Nn, seen, v)?;
+    let gram = g.matmul(Form::Tn, mixed, x)?;
+    let weight = gram_weight(&mut g)?;
+    let gram = g.matmul(Form::Nn, gram, weight)?;
+    let square = g.custom(squared_relu(gram))?;
+    let square = g.broadcast(square, 1, 3)?;
+    let square = g.transpose(square, &[0, 3, 1, 2])?;
+    let square = g.reshape(square, &[4, 3, 4])?;
+    let largest = g.global_pool2d(square, PoolFn::Max)?;
+    let mean = g.global_pool2d(square, PoolFn::Average)?;
+    let h = g.concat(largest, mean, 0)?;
+    let logits = g.linear("head", h, 3)?;
+    g.finish(Loss::cross_entropy(logits, y))
+}
+
+/// Two products of a parameter with itself, one for each sample and head.
+fn gram_weight(g: &mut Graph) -> Result<NodeId, ProgramError> {
+    let weight = g.parameter("weight", &[2, 2, 3], Init::Uniform { bound: 1.0 })?;
+    let square = g.matmul(Form::Tn, weight, weight)?;
+    let wide = g.slice(square, 2, 0, 2)?;
+    g.repeat(wide)
+}
+
+/// `max(x, 0)^2` (arXiv 2109.08668).
+pub(super) fn squared_relu(x: NodeId) -> Custom {
+    let nodes = vec![
+        Op::Input { input: 0 },
+        Op::Unary { f: UnaryFn::Relu, x: NodeId(0) },
+        Op::Binary { f: BinaryFn::Mul, a: NodeId(1), b: NodeId(1) },
+    ];
+    Custom::new("squared_relu", &[x], Reference { nodes, output: NodeId(2) })
 }
 
 /// Every elementwise operation, with broadcasting.

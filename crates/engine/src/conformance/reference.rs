@@ -74,6 +74,18 @@ pub(super) fn kernel(kernel: &Kernel, operands: &[Operand], dropout: u32) -> Vec
             let keep = 1.0 / (1.0 - f64::from(p));
             vec![x[0].iter().enumerate().map(|(at, v)| if dropped(at) { 0.0 } else { v * keep }).collect()]
         }
+        Kernel::Softmax { width, .. } => vec![softmax(&x[0], width as usize)],
+        Kernel::SoftmaxGrad { width, .. } => {
+            let width = width as usize;
+            let along = |row: usize| (0..width).map(|c| x[0][row * width + c] * x[1][row * width + c]).sum::<f64>();
+            vec![(0..x[0].len()).map(|at| x[0][at] * (x[1][at] - along(at / width))).collect()]
+        }
+        Kernel::Max { .. } => vec![max_places(kernel, &x[0]).into_iter().map(|at| x[0][at]).collect()],
+        Kernel::MaxGrad { .. } => {
+            let mut out = vec![0.0; x[0].len()];
+            max_places(kernel, &x[0]).into_iter().zip(&x[1]).for_each(|(at, dy)| out[at] += dy);
+            vec![out]
+        }
         Kernel::Copy(c) => vec![copy(c, &x[0])],
         Kernel::Reduce(r) => vec![reduce(r, &x[0])],
         Kernel::CrossEntropy { classes, .. } => cross_entropy(&x[0], &x[1], classes as usize),
@@ -165,6 +177,25 @@ fn binary(f: BinaryFn, a: f64, b: f64) -> f64 {
         BinaryFn::Div => a / b,
         BinaryFn::Pow => a.powf(b),
     }
+}
+
+fn softmax(x: &[f64], width: usize) -> Vec<f64> {
+    let sum = |row: &[f64]| row.iter().map(|v| v.exp()).sum::<f64>();
+    x.chunks(width).flat_map(|row| row.iter().map(move |v| v.exp() / sum(row))).collect()
+}
+
+/// For each output where the first of the largest lies.
+fn max_places(kernel: &Kernel, x: &[f64]) -> Vec<usize> {
+    let (Kernel::Max { outputs, inner, count } | Kernel::MaxGrad { outputs, inner, count }) = *kernel else {
+        unreachable!("asked by its kind")
+    };
+    let [outputs, inner, count] = [outputs, inner, count].map(|v| v as usize);
+    let place = |o: usize, j: usize| (o / inner * count + j) * inner + o % inner;
+    let first = |o: usize| {
+        let largest = (0..count).map(|j| x[place(o, j)]).fold(f64::NEG_INFINITY, f64::max);
+        (0..count).map(|j| place(o, j)).find(|&at| x[at] == largest).expect("one of them is the largest")
+    };
+    (0..outputs).map(first).collect()
 }
 
 fn column_sum(x: &[f64], columns: usize) -> Vec<f64> {

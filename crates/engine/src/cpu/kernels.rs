@@ -1,7 +1,7 @@
 //! Every kernel on the processor, one family a file: the plain truth that the WGSL files are
 //! compared with.
 
-use super::{attention, conv, elementwise, losses, matmul, norms, optimizer, shapes, tables};
+use super::{attention, conv, elementwise, losses, matmul, norms, optimizer, rows, shapes, tables};
 use crate::{Kernel, step::StepValues};
 
 /// Runs one kernel; operands and outputs as in [`Kernel`]. Optimizers have their own functions, for
@@ -47,6 +47,10 @@ pub(super) fn run(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]], step: S
         Kernel::Dropout { p_bits, stream, .. } => {
             elementwise::dropout(f32::from_bits(p_bits), stream, step.dropout, x[0], out[0]);
         }
+        Kernel::Softmax { width, .. } => rows::softmax(width as usize, x[0], out[0]),
+        Kernel::SoftmaxGrad { width, .. } => rows::softmax_grad(width as usize, x, out[0]),
+        Kernel::Max { inner, count, .. } => rows::max([inner, count], x[0], out[0]),
+        Kernel::MaxGrad { inner, count, .. } => rows::max_grad([inner, count], x, out[0]),
         Kernel::Copy(copy) => shapes::copy(copy, x[0], out[0]),
         Kernel::Reduce(reduce) => shapes::reduce(reduce, x[0], out[0]),
         Kernel::CrossEntropy { classes, .. } => losses::cross_entropy(classes as usize, x, out),

@@ -9,6 +9,7 @@ mod losses;
 mod matmul;
 mod norms;
 mod optimizer;
+mod rows;
 mod shapes;
 mod tables;
 

@@ -82,6 +82,8 @@ impl Launch {
             | Kernel::Attention { .. }
             | Kernel::AttentionGradQ { .. }
             | Kernel::AttentionGradKv { .. }
+            | Kernel::Softmax { .. }
+            | Kernel::SoftmaxGrad { .. }
             | Kernel::CrossEntropy { .. } => rows::launch(kernel),
             Kernel::Unary { .. }
             | Kernel::UnaryGrad { .. }
@@ -92,6 +94,8 @@ impl Launch {
             | Kernel::Where { .. }
             | Kernel::Mask { .. }
             | Kernel::Dropout { .. }
+            | Kernel::Max { .. }
+            | Kernel::MaxGrad { .. }
             | Kernel::Copy(_)
             | Kernel::Reduce(_)
             | Kernel::Mse { .. }

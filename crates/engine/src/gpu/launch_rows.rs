@@ -45,11 +45,17 @@ pub(super) fn launch(kernel: &Kernel) -> Launch {
             launch.grid[1] = sizes.kv_heads;
             launch
         }
+        Kernel::Softmax { rows, width } => softmax(rows, width, false),
+        Kernel::SoftmaxGrad { rows, width } => softmax(rows, width, true),
         Kernel::CrossEntropy { rows, classes } => {
             Launch::new(shader!("cross_entropy"), 2, vec![rows, classes], row_grid(rows)).writing(2)
         }
         _ => unreachable!("asked by its kind"),
     }
+}
+
+fn softmax(rows: u32, width: u32, gradient: bool) -> Launch {
+    Launch::new(shader!("softmax"), 2, vec![rows, width], row_grid(rows)).with(&[("GRADIENT", u32::from(gradient))])
 }
 
 /// Positions that one workgroup of an attention kernel takes, one an invocation.

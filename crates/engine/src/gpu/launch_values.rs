@@ -67,6 +67,8 @@ pub(super) fn launch(kernel: &Kernel) -> Launch {
             let words = vec![len, crate::step::dropout_threshold(p), stream, (1.0 / (1.0 - p)).to_bits()];
             Launch::new(shader!("dropout"), 1, words, grid(len)).stepped()
         }
+        Kernel::Max { outputs, inner, count } => max([outputs, inner, count], false),
+        Kernel::MaxGrad { outputs, inner, count } => max([outputs, inner, count], true),
         Kernel::Copy(copy) => strided_copy(copy),
         Kernel::Reduce(reduce) => sums(reduce),
         Kernel::Mse { len } => Launch::new(shader!("mse"), 2, vec![len], grid(len)).writing(2),
@@ -75,6 +77,10 @@ pub(super) fn launch(kernel: &Kernel) -> Launch {
         }
         _ => unreachable!("asked by its kind"),
     }
+}
+
+fn max(sizes: [u32; 3], gradient: bool) -> Launch {
+    Launch::new(shader!("max"), 2, sizes.to_vec(), grid(sizes[0])).with(&[("GRADIENT", u32::from(gradient))])
 }
 
 fn strided_copy(copy: Copy) -> Launch {

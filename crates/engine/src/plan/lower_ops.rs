@@ -66,6 +66,7 @@ fn kernel(s: Sizes<'_>, id: NodeId, op: &Op) -> Kernel {
             let ((m, k), n) = (s.matrix(x), s.shape(weight).dims[0]);
             matmul(Form::Nt, [m, n, k], bias.is_some())
         }
+        Op::MatMul { form, a, .. } => products(s, id, form, a),
         Op::Conv2d { x, bias, window, groups, .. } => {
             Kernel::Conv2d { sizes: s.conv(s.shape(x), s.shape(id), window, groups), bias: bias.is_some(), relu: false }
         }
@@ -85,14 +86,24 @@ fn kernel(s: Sizes<'_>, id: NodeId, op: &Op) -> Kernel {
         }
         Op::Clamp { min, max, .. } => Kernel::Clamp { len, min_bits: min.to_bits(), max_bits: max.to_bits() },
         Op::Where { .. } => Kernel::Where { len },
+        Op::Softmax { x } => {
+            let (rows, width) = s.matrix(x);
+            Kernel::Softmax { rows, width }
+        }
+        Op::Reduce { x, f: ReduceFn::Max, axis } => {
+            let [outputs, inner, count] = reduced(s, x, axis);
+            Kernel::Max { outputs, inner, count }
+        }
         Op::Reduce { x, f, axis } => reduce(s, x, f, axis),
         Op::Reshape { .. } => plain_copy(len),
         Op::Transpose { x, ref axes } => Kernel::Copy(transpose(s, x, axes)),
         Op::Slice { x, axis, start, .. } => Kernel::Copy(slice(s, id, x, axis, start)),
+        Op::Broadcast { x, axis, .. } => Kernel::Copy(expand(s, id, x, axis_of(s, x, axis), 1.0)),
         Op::Repeat { x } => Kernel::Copy(expand(s, id, x, 0, 1.0)),
         Op::Dropout { p, stream, .. } => Kernel::Dropout { len, p_bits: p.to_bits(), stream },
         Op::Derivative(ref derivative) => derivative_kernel(s, id, derivative),
         Op::Input { .. } | Op::Parameter { .. } | Op::Concat { .. } => unreachable!("lowered elsewhere"),
+        Op::Custom(_) => unreachable!("a checked graph holds none"),
     }
 }
 
@@ -110,6 +121,14 @@ fn derivative_kernel(s: Sizes<'_>, id: NodeId, derivative: &Derivative) -> Kerne
         Derivative::UnaryGrad { f, .. } => Kernel::UnaryGrad { f, len },
         Derivative::ClampGrad { min, max, .. } => {
             Kernel::ClampGrad { len, min_bits: min.to_bits(), max_bits: max.to_bits() }
+        }
+        Derivative::SoftmaxGrad { y, .. } => {
+            let (rows, width) = s.matrix(y);
+            Kernel::SoftmaxGrad { rows, width }
+        }
+        Derivative::MaxGrad { x, axis, .. } => {
+            let [outputs, inner, count] = reduced(s, x, axis);
+            Kernel::MaxGrad { outputs, inner, count }
         }
         Derivative::Mask { keep, .. } => Kernel::Mask { len, keep },
         Derivative::MatMulNn { a, b } => {
@@ -130,7 +149,7 @@ fn derivative_kernel(s: Sizes<'_>, id: NodeId, derivative: &Derivative) -> Kerne
             let (counts, strides) = ([s.batch, pixels], [c * pixels, 1]);
             Kernel::Reduce(Reduce { inner: c, inner_stride: pixels, outer_stride: 0, counts, strides, ..sum_of(c) })
         }
-        Derivative::Expand { x, axis, scale, .. } => Kernel::Copy(expand(s, id, x, axis + 1, scale)),
+        Derivative::Expand { x, axis, scale, .. } => Kernel::Copy(expand(s, id, x, axis_of(s, x, axis), scale)),
         Derivative::Pad { x, axis, start, .. } => Kernel::Copy(pad(s, id, x, axis, start, false)),
         Derivative::EmbeddingGrad { dy, .. } => {
             let (rows, width) = s.matrix(dy);
@@ -160,6 +179,17 @@ fn derivative_kernel(s: Sizes<'_>, id: NodeId, derivative: &Derivative) -> Kerne
 
 fn matmul(form: Form, [m, n, k]: [u32; 3], bias: bool) -> Kernel {
     Kernel::MatMul { form, m, n, k, bias, then: Then::Store, row_sums: false, batch: 1 }
+}
+
+/// One product for each index of the leading dimensions.
+fn products(s: Sizes<'_>, id: NodeId, form: Form, a: NodeId) -> Kernel {
+    let (left, out) = (&s.shape(a).dims, &s.shape(id).dims);
+    let ([m, n], k) = (
+        [out[out.len() - 2], s.shape(id).last()],
+        if form == Form::Tn { left[left.len() - 2] } else { s.shape(a).last() },
+    );
+    let batch = s.len(id) / (m * n);
+    Kernel::MatMul { form, m, n, k, bias: false, then: Then::Store, row_sums: false, batch }
 }
 
 fn norm(s: Sizes<'_>, x: NodeId, eps: f32, centred: bool) -> Kernel {
@@ -193,11 +223,14 @@ fn sum_of(outputs: u32) -> Reduce {
     }
 }
 
+/// Outputs of a reduction, outputs next to each other, and values of each.
+fn reduced(s: Sizes<'_>, x: NodeId, axis: u32) -> [u32; 3] {
+    let (dims, at) = (s.dims(x), axis_of(s, x, axis));
+    [s.len(x) / dims[at], dims[at + 1..].iter().product(), dims[at]]
+}
+
 fn reduce(s: Sizes<'_>, x: NodeId, f: ReduceFn, axis: u32) -> Kernel {
-    let dims = s.dims(x);
-    let at = axis as usize + 1;
-    let (count, inner) = (dims[at], dims[at + 1..].iter().product::<u32>());
-    let outputs = s.len(x) / count;
+    let [outputs, inner, count] = reduced(s, x, axis);
     let scale = if f == ReduceFn::Mean { 1.0 / count as f32 } else { 1.0 };
     let (counts, strides) = ([1, count], [0, inner]);
     let scale_bits = scale.to_bits();
@@ -252,9 +285,9 @@ fn slice(s: Sizes<'_>, id: NodeId, x: NodeId, axis: u32, start: u32) -> Copy {
 }
 
 /// Repeated along a dimension of the output that `x` does not have.
-fn expand(s: Sizes<'_>, id: NodeId, x: NodeId, at: u32, scale: f32) -> Copy {
+fn expand(s: Sizes<'_>, id: NodeId, x: NodeId, at: usize, scale: f32) -> Copy {
     let mut strides = contiguous(&s.dims(x));
-    strides.insert(at as usize, 0);
+    strides.insert(at, 0);
     Copy { scale_bits: scale.to_bits(), ..copy(&s.dims(id), &strides) }
 }
 

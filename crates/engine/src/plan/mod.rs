@@ -10,7 +10,7 @@ mod slots;
 use potluck_graph::{DType, Loss, Op, Program, differentiate, loss_rows};
 use potluck_protocol::{BlobId, Recipe, limits};
 
-use crate::{EngineError, Kernel};
+use crate::{EngineError, Kernel, kernel::PRODUCTS_MAX};
 use arena::Arena;
 
 /// A tensor's place in memory.
@@ -86,6 +86,7 @@ impl Plan {
         let arena = Arena::new(program);
         fits("the parameter arena", arena.len as u64 * 4, limits::TENSOR_VALUES_MAX * 4)?;
         let lowered = lower::lower(&graph, batch);
+        check_products(&lowered)?;
         let (prediction, _) = program.loss().operands();
         let pinned = [lowered.stats, lowered.resolve(prediction)];
         let mut layout = slots::Layout::new(&lowered, &arena, &pinned);
@@ -135,6 +136,18 @@ pub fn memory_bytes(plan: &Plan) -> u64 {
 
 fn fits(what: &'static str, bytes: u64, max: u64) -> Result<(), EngineError> {
     if bytes <= max { Ok(()) } else { Err(EngineError::TooLarge { what, bytes, max }) }
+}
+
+/// A grid has only so many products one behind the other.
+fn check_products(lowered: &lower::Lowered) -> Result<(), EngineError> {
+    let counts =
+        lowered.steps.iter().map(|step| if let Kernel::MatMul { batch, .. } = step.kernel { batch } else { 1 });
+    match counts.max() {
+        Some(got) if got > PRODUCTS_MAX => {
+            Err(EngineError::TooMany { what: "products of matrices in one operation", got, max: PRODUCTS_MAX })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_sizes(shapes: &[potluck_graph::Shape], batch: u32) -> Result<(), EngineError> {

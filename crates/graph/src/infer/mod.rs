@@ -4,39 +4,74 @@ use std::collections::BTreeSet;
 
 use potluck_protocol::limits;
 
-use crate::{DType, Heads, Init, InputSpec, Loss, NodeId, Op, ParameterSpec, ProgramError, Shape, Window};
+use crate::{Custom, DType, Init, InputSpec, Loss, NodeId, Op, ParameterSpec, ProgramError, Shape, custom};
 
-/// Checks a whole program and returns the shape of every node.
+mod rules;
+
+/// What a node is: its shape and the type of its values.
+pub(crate) type Tensor = (Shape, DType);
+
+/// A checked graph without custom operations.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Checked {
+    pub(crate) nodes: Vec<Op>,
+    pub(crate) shapes: Vec<Shape>,
+    pub(crate) loss: Loss,
+}
+
+/// Checks a whole program and puts the references of its custom operations in their place.
 pub(crate) fn validate(
     inputs: &[InputSpec],
     parameters: &[ParameterSpec],
     nodes: &[Op],
     loss: Loss,
-) -> Result<Vec<Shape>, ProgramError> {
+) -> Result<Checked, ProgramError> {
     check_counts(inputs, parameters, nodes)?;
     check_names(inputs.iter().map(|i| &i.name))?;
     check_names(parameters.iter().map(|p| &p.name))?;
     check_parameters(parameters)?;
+    let columns = columns(inputs);
+    let tensors = walk(&columns, parameters, nodes)?;
+    Walk { inputs: &columns, parameters, tensors: &tensors }.loss(NodeId(nodes.len() as u32), loss)?;
+    let checked = if nodes.iter().any(|op| matches!(op, Op::Custom(_))) {
+        let (nodes, loss) = custom::inline(nodes, loss);
+        let tensors = walk(&columns, parameters, &nodes)?;
+        Checked { nodes, shapes: shapes(tensors), loss }
+    } else {
+        Checked { nodes: nodes.to_vec(), shapes: shapes(tensors), loss }
+    };
+    check_reach(parameters, &checked.nodes, checked.loss)?;
+    check_target(nodes, loss)?;
+    check_inputs(inputs, nodes)?;
+    Ok(checked)
+}
+
+/// What the inputs' nodes are.
+pub(crate) fn columns(inputs: &[InputSpec]) -> Vec<Tensor> {
+    inputs.iter().map(|spec| (Shape::batched(&spec.shape), spec.dtype)).collect()
+}
+
+fn shapes(tensors: Vec<Tensor>) -> Vec<Shape> {
+    tensors.into_iter().map(|(shape, _)| shape).collect()
+}
+
+fn walk(inputs: &[Tensor], parameters: &[ParameterSpec], nodes: &[Op]) -> Result<Vec<Tensor>, ProgramError> {
     let mut tensors = Vec::with_capacity(nodes.len());
     for (index, op) in (0u32..).zip(nodes) {
         let tensor = node(inputs, parameters, &tensors, NodeId(index), op)?;
         tensors.push(tensor);
     }
-    Walk { inputs, parameters, tensors: &tensors }.loss(NodeId(nodes.len() as u32), loss)?;
-    check_reach(parameters, nodes, loss)?;
-    check_target(nodes, loss)?;
-    check_inputs(inputs, nodes)?;
-    Ok(tensors.into_iter().map(|(shape, _)| shape).collect())
+    Ok(tensors)
 }
 
 /// Shape and type of one node, given those before it.
 pub(crate) fn node(
-    inputs: &[InputSpec],
+    inputs: &[Tensor],
     parameters: &[ParameterSpec],
-    tensors: &[(Shape, DType)],
+    tensors: &[Tensor],
     id: NodeId,
     op: &Op,
-) -> Result<(Shape, DType), ProgramError> {
+) -> Result<Tensor, ProgramError> {
     let tensor = Walk { inputs, parameters, tensors }.node(id, op)?;
     check_size(op.name(), &tensor.0)?;
     Ok(tensor)
@@ -44,10 +79,13 @@ pub(crate) fn node(
 
 fn check_counts(inputs: &[InputSpec], parameters: &[ParameterSpec], nodes: &[Op]) -> Result<(), ProgramError> {
     let values = parameters.iter().map(|p| Shape::fixed(&p.shape).values()).fold(0, u64::saturating_add);
+    // A custom operation counts as what it stands for.
+    let inside = |op: &Op| if let Op::Custom(custom) = op { custom.reference.nodes.len() as u64 } else { 1 };
     let counts = [
         ("inputs", inputs.len() as u64, 16),
         ("parameter tensors", parameters.len() as u64, limits::PROGRAM_NODES_MAX as u64),
-        ("nodes", nodes.len() as u64, limits::PROGRAM_NODES_MAX as u64),
+        ("nodes", nodes.iter().map(inside).sum(), limits::PROGRAM_NODES_MAX as u64),
+        ("written nodes", nodes.len() as u64, limits::PROGRAM_NODES_MAX as u64),
         ("parameters", values, limits::PARAMETERS_MAX),
     ];
     match counts.into_iter().find(|(_, got, max)| got > max) {
@@ -144,26 +182,27 @@ fn check_inputs(inputs: &[InputSpec], nodes: &[Op]) -> Result<(), ProgramError> 
     }
 }
 
+/// Nodes are checked one by one against what stands before them.
 struct Walk<'a> {
-    inputs: &'a [InputSpec],
+    inputs: &'a [Tensor],
     parameters: &'a [ParameterSpec],
-    tensors: &'a [(Shape, DType)],
+    tensors: &'a [Tensor],
 }
 
 impl Walk<'_> {
-    fn node(&self, node: NodeId, op: &Op) -> Result<(Shape, DType), ProgramError> {
+    fn node(&self, node: NodeId, op: &Op) -> Result<Tensor, ProgramError> {
         if let Some(operand) = op.operands().into_iter().find(|o| o.index() >= self.tensors.len()) {
             return Err(ProgramError::NotBefore { node, op: op.name(), operand });
         }
         match *op {
             Op::Input { input } => {
-                let spec = indexed(self.inputs, input, node, op)?;
-                return Ok((Shape::batched(&spec.shape), spec.dtype));
+                return indexed(self.inputs, input, node, op).cloned();
             }
             Op::Parameter { parameter } => {
                 let spec = indexed(self.parameters, parameter, node, op)?;
                 return Ok((Shape::fixed(&spec.shape), DType::F32));
             }
+            Op::Custom(ref custom) => return self.custom(node, custom),
             Op::Embedding { tokens, weight } => {
                 self.expect_type(node, op, tokens, DType::U32)?;
                 self.expect_type(node, op, weight, DType::F32)?;
@@ -174,35 +213,66 @@ impl Walk<'_> {
         Ok((shape, DType::F32))
     }
 
+    /// What a custom operation's reference makes of its operands.
+    fn custom(&self, node: NodeId, custom: &Custom) -> Result<Tensor, ProgramError> {
+        let Custom { name, operands, reference, wgsl_forward, wgsl_backward } = custom;
+        check_names(std::iter::once(name))?;
+        for text in [wgsl_forward, wgsl_backward].into_iter().flatten() {
+            let (what, got, max) = ("bytes of WGSL in a custom operation", text.len(), limits::CUSTOM_WGSL_BYTES_MAX);
+            if got > max {
+                return Err(ProgramError::TooMany { what, got: got as u64, max: max as u64 });
+            }
+        }
+        let inside = |error| ProgramError::Custom { node, name: name.clone(), error: Box::new(error) };
+        if let Some(inner) = reference.nodes.iter().position(|op| matches!(op, Op::Custom(_))) {
+            return Err(inside(ProgramError::Nested { node: NodeId(inner as u32) }));
+        }
+        let inputs: Vec<Tensor> = operands.iter().map(|id| self.tensors[id.index()].clone()).collect();
+        let mut tensors = walk(&inputs, &[], &reference.nodes).map_err(inside)?;
+        if reference.output.index() >= tensors.len() {
+            let (node, operand) = (NodeId(tensors.len() as u32), reference.output);
+            return Err(inside(ProgramError::NotBefore { node, op: "output", operand }));
+        }
+        Ok(tensors.swap_remove(reference.output.index()))
+    }
+
     /// The shape of an operation whose operands exist and have the right types, or what would fit.
     fn shape(&self, op: &Op) -> Result<Shape, &'static str> {
         let of = |id: NodeId| &self.tensors[id.index()].0;
         match *op {
-            Op::Linear { x, weight, bias } => linear(of(x), of(weight), bias.map(of)),
-            Op::Conv2d { x, weight, bias, window, groups } => conv2d(of(x), of(weight), bias.map(of), window, groups),
-            Op::Pool2d { x, f: _, window } => pool2d(of(x), window),
-            Op::Embedding { tokens, weight } => embedding(of(tokens), of(weight)),
-            Op::LayerNorm { x, weight, bias, eps } => norm(of(x), &[of(weight), of(bias)], eps),
-            Op::RmsNorm { x, weight, eps } => norm(of(x), &[of(weight)], eps),
-            Op::Rope { x, heads, width, base } => rope(of(x), heads, width, base),
-            Op::Attention { qkv, heads } => attention(of(qkv), heads),
+            Op::Linear { x, weight, bias } => rules::linear(of(x), of(weight), bias.map(of)),
+            Op::MatMul { form, a, b } => rules::matmul(form, of(a), of(b)),
+            Op::Conv2d { x, weight, bias, window, groups } => {
+                rules::conv2d(of(x), of(weight), bias.map(of), window, groups)
+            }
+            Op::Pool2d { x, f: _, window } => rules::pool2d(of(x), window),
+            Op::Embedding { tokens, weight } => rules::embedding(of(tokens), of(weight)),
+            Op::LayerNorm { x, weight, bias, eps } => rules::norm(of(x), &[of(weight), of(bias)], eps),
+            Op::RmsNorm { x, weight, eps } => rules::norm(of(x), &[of(weight)], eps),
+            Op::Rope { x, heads, width, base } => rules::rope(of(x), heads, width, base),
+            Op::Attention { qkv, heads } => rules::attention(of(qkv), heads),
             Op::Unary { x, .. } => Ok(of(x).clone()),
-            Op::Binary { a, b, .. } => binary(of(a), of(b)),
-            Op::Affine { x, scale, shift } => finite(&[scale, shift], of(x)),
-            Op::Clamp { x, min, max } if min <= max => finite(&[min, max], of(x)),
+            Op::Binary { a, b, .. } => rules::binary(of(a), of(b)),
+            Op::Affine { x, scale, shift } => rules::finite(&[scale, shift], of(x)),
+            Op::Clamp { x, min, max } if min <= max => rules::finite(&[min, max], of(x)),
             Op::Clamp { .. } => Err("min <= max"),
             Op::Where { condition, a, b } if of(condition) == of(a) && of(a) == of(b) => Ok(of(a).clone()),
             Op::Where { .. } => Err("three equal shapes"),
-            Op::Reduce { x, axis, .. } => reduce(of(x), axis),
-            Op::Reshape { x, ref shape } => reshape(of(x), shape),
-            Op::Transpose { x, ref axes } => transpose(of(x), axes),
-            Op::Slice { x, axis, start, end } => slice(of(x), axis, start, end),
-            Op::Concat { a, b, axis } => concat(of(a), of(b), axis),
+            Op::Softmax { x } if !of(x).dims.is_empty() => Ok(of(x).clone()),
+            Op::Softmax { .. } => Err("x [.., width]"),
+            Op::Reduce { x, axis, .. } => rules::reduce(of(x), axis),
+            Op::Reshape { x, ref shape } => rules::reshape(of(x), shape),
+            Op::Transpose { x, ref axes } => rules::transpose(of(x), axes),
+            Op::Slice { x, axis, start, end } => rules::slice(of(x), axis, start, end),
+            Op::Concat { a, b, axis } => rules::concat(of(a), of(b), axis),
+            Op::Broadcast { x, axis, count } => rules::broadcast(of(x), axis, count),
             Op::Repeat { x } if !of(x).batched => Ok(Shape::batched(&of(x).dims)),
             Op::Repeat { .. } => Err("a shape without the batch"),
             Op::Dropout { x, p, .. } if (0.0..1.0).contains(&p) => Ok(of(x).clone()),
             Op::Dropout { .. } => Err("p in [0, 1)"),
-            Op::Input { .. } | Op::Parameter { .. } | Op::Derivative(_) => Err("an operation of a program"),
+            Op::Input { .. } | Op::Parameter { .. } | Op::Custom(_) | Op::Derivative(_) => {
+                Err("an operation of a program")
+            }
         }
     }
 
@@ -248,158 +318,4 @@ impl Walk<'_> {
 
 fn indexed<'a, T>(all: &'a [T], index: u32, node: NodeId, op: &Op) -> Result<&'a T, ProgramError> {
     all.get(index as usize).ok_or(ProgramError::NoSuchIndex { node, op: op.name(), index, count: all.len() })
-}
-
-fn is_vector(shape: &Shape, len: u32) -> bool {
-    !shape.batched && shape.dims == [len]
-}
-
-fn finite(constants: &[f32], x: &Shape) -> Result<Shape, &'static str> {
-    if constants.iter().all(|c| c.is_finite()) { Ok(x.clone()) } else { Err("finite constants") }
-}
-
-fn linear(x: &Shape, weight: &Shape, bias: Option<&Shape>) -> Result<Shape, &'static str> {
-    const EXPECTED: &str = "x [batch, .., k], weight [n, k], bias [n]";
-    let (Some((&k, rows)), &[n, weight_k]) = (x.dims.split_last(), weight.dims.as_slice()) else {
-        return Err(EXPECTED);
-    };
-    let fits = x.batched && !weight.batched && weight_k == k && bias.is_none_or(|b| is_vector(b, n));
-    if fits { Ok(Shape::batched(&[rows, &[n]].concat())) } else { Err(EXPECTED) }
-}
-
-fn conv2d(x: &Shape, weight: &Shape, bias: Option<&Shape>, window: Window, groups: u32) -> Result<Shape, &'static str> {
-    const EXPECTED: &str = "x [batch, c, h, w], weight [n, c / groups, size, size], bias [n], a window that fits";
-    let (&[c, h, w], &[n, per_group, rows, columns]) = (x.dims.as_slice(), weight.dims.as_slice()) else {
-        return Err(EXPECTED);
-    };
-    let grouped = groups > 0 && n % groups == 0 && per_group.checked_mul(groups) == Some(c);
-    let fits = x.batched && !weight.batched && grouped && rows == window.size && columns == window.size;
-    let bounded = window.padding < window.size && n <= GRID_MAX && is_bounded(window, h, w);
-    if !fits || !bias.is_none_or(|b| is_vector(b, n)) || !bounded {
-        return Err(EXPECTED);
-    }
-    match (window.count(h), window.count(w)) {
-        (Some(h), Some(w)) => Ok(Shape::batched(&[n, h, w])),
-        _ => Err(EXPECTED),
-    }
-}
-
-fn pool2d(x: &Shape, window: Window) -> Result<Shape, &'static str> {
-    const EXPECTED: &str = "x [batch, c, h, w] and a window that fits, padding at most half of it";
-    let &[c, image_h, image_w] = x.dims.as_slice() else { return Err(EXPECTED) };
-    match (window.count(image_h), window.count(image_w)) {
-        (Some(h), Some(w))
-            if x.batched && window.padding <= window.size / 2 && is_bounded(window, image_h, image_w) =>
-        {
-            Ok(Shape::batched(&[c, h, w]))
-        }
-        _ => Err(EXPECTED),
-    }
-}
-
-/// A window much larger than the image sees nothing more, but costs its square.
-fn is_bounded(window: Window, h: u32, w: u32) -> bool {
-    u64::from(window.size) <= 2 * u64::from(h.max(w)) + 2
-}
-
-/// Workgroups in one dimension of a grid (`maxComputeWorkgroupsPerDimension`): one is a channel of a
-/// convolution, a head, 32 positions, 64 columns of a norm.
-const GRID_MAX: u32 = 65_535;
-
-fn embedding(tokens: &Shape, weight: &Shape) -> Result<Shape, &'static str> {
-    match weight.dims.as_slice() {
-        &[_, c] if tokens.batched && !weight.batched => Ok(Shape::batched(&[tokens.dims.as_slice(), &[c]].concat())),
-        _ => Err("tokens [batch, ..], weight [vocabulary, c]"),
-    }
-}
-
-fn norm(x: &Shape, vectors: &[&Shape], eps: f32) -> Result<Shape, &'static str> {
-    let fits =
-        x.batched && !x.dims.is_empty() && x.last() <= 64 * GRID_MAX && vectors.iter().all(|v| is_vector(v, x.last()));
-    if fits && eps.is_finite() && eps > 0.0 { Ok(x.clone()) } else { Err("x [batch, .., c], vectors [c], eps above 0") }
-}
-
-fn rope(x: &Shape, heads: u32, width: u32, base: f32) -> Result<Shape, &'static str> {
-    let turned = u64::from(heads) * u64::from(width);
-    let fits = x.batched && x.dims.len() == 2 && turned > 0 && width.is_multiple_of(2) && turned <= u64::from(x.last());
-    if fits && base.is_finite() && base > 1.0 {
-        Ok(x.clone())
-    } else {
-        Err("x [batch, t, at least heads width], width even, base above 1")
-    }
-}
-
-/// Widest head: what one invocation keeps in registers.
-const HEAD_WIDTH_MAX: u32 = 128;
-
-fn attention(qkv: &Shape, heads: Heads) -> Result<Shape, &'static str> {
-    const EXPECTED: &str = "qkv [batch, t, (count + 2 kv_count) d], kv_count a divisor of count, d at most 128";
-    let Heads { count, kv_count, causal: _ } = heads;
-    let &[t, packed] = qkv.dims.as_slice() else { return Err(EXPECTED) };
-    let all = u64::from(count) + 2 * u64::from(kv_count);
-    let fits = qkv.batched && count > 0 && kv_count > 0 && count % kv_count == 0 && u64::from(packed) % all == 0;
-    let width = u64::from(packed).checked_div(all).unwrap_or(0) as u32;
-    if fits && (1..=HEAD_WIDTH_MAX).contains(&width) && count <= GRID_MAX && t <= 32 * GRID_MAX {
-        Ok(Shape::batched(&[t, count * width]))
-    } else {
-        Err(EXPECTED)
-    }
-}
-
-fn binary(a: &Shape, b: &Shape) -> Result<Shape, &'static str> {
-    let same = a == b;
-    let broadcast = !b.batched && a.dims.ends_with(&b.dims);
-    if same || broadcast {
-        Ok(a.clone())
-    } else {
-        Err("b of the shape of a, or of its last dimensions without the batch")
-    }
-}
-
-fn reduce(x: &Shape, axis: u32) -> Result<Shape, &'static str> {
-    if !x.batched || axis as usize >= x.dims.len() {
-        return Err("x with the batch and an axis that it has");
-    }
-    let mut dims = x.dims.clone();
-    dims.remove(axis as usize);
-    Ok(Shape::batched(&dims))
-}
-
-fn reshape(x: &Shape, shape: &[u32]) -> Result<Shape, &'static str> {
-    let out = Shape { batched: x.batched, dims: shape.to_vec() };
-    if out.values() == x.values() { Ok(out) } else { Err("a shape with as many values") }
-}
-
-fn transpose(x: &Shape, axes: &[u32]) -> Result<Shape, &'static str> {
-    let mut sorted = axes.to_vec();
-    sorted.sort_unstable();
-    if !sorted.iter().copied().eq(0..x.dims.len() as u32) {
-        return Err("axes that are a permutation of x's dimensions");
-    }
-    Ok(Shape { batched: x.batched, dims: axes.iter().map(|&axis| x.dims[axis as usize]).collect() })
-}
-
-fn slice(x: &Shape, axis: u32, start: u32, end: u32) -> Result<Shape, &'static str> {
-    let size = x.dims.get(axis as usize).copied().unwrap_or(0);
-    if start >= end || end > size {
-        return Err("start < end <= the size of an axis that x has");
-    }
-    let mut out = x.clone();
-    out.dims[axis as usize] = end - start;
-    Ok(out)
-}
-
-fn concat(a: &Shape, b: &Shape, axis: u32) -> Result<Shape, &'static str> {
-    const EXPECTED: &str = "shapes that differ in that axis only";
-    let axis = axis as usize;
-    if a.batched != b.batched || a.dims.len() != b.dims.len() || axis >= a.dims.len() {
-        return Err(EXPECTED);
-    }
-    let mut out = a.clone();
-    out.dims[axis] = b.dims[axis];
-    if out != *b {
-        return Err(EXPECTED);
-    }
-    out.dims[axis] = a.dims[axis].checked_add(b.dims[axis]).ok_or(EXPECTED)?;
-    Ok(out)
 }
