@@ -4,6 +4,7 @@
 //! Nothing here waits for a time to pass: every wait is for a line, an event or an exit, and ends
 //! with a failure that names it when [`deadline::PATIENCE`] is over.
 
+pub mod crash;
 pub mod deadline;
 pub mod facts;
 pub mod job;
@@ -11,6 +12,7 @@ pub mod program;
 pub mod server;
 pub mod volunteer;
 
+pub use crash::Plan;
 pub use deadline::Deadline;
 pub use facts::Facts;
 pub use job::Job;

@@ -9,14 +9,16 @@ use std::{
 
 use crate::Deadline;
 
-/// The program that the workspace builds, beside the folder of the running test.
+/// The program that the workspace builds, beside the folder of the running test, or beside the
+/// program that uses this crate.
 ///
 /// # Panics
 /// Where it was not built.
 pub fn potluck() -> PathBuf {
-    let test = std::env::current_exe().expect("the test knows its own path");
-    // target/debug/deps/process-0a1b2c
-    let folder = test.parent().and_then(|deps| deps.parent()).expect("a test lies in target/debug/deps");
+    let own = std::env::current_exe().expect("a program knows its own path");
+    let beside = own.parent().expect("a program lies in a folder");
+    // A test is target/debug/deps/process-0a1b2c.
+    let folder = if beside.ends_with("deps") { beside.parent().expect("deps lies in a folder") } else { beside };
     let program = folder.join(format!("potluck{}", std::env::consts::EXE_SUFFIX));
     assert!(program.is_file(), "{} is not there: run `cargo build --workspace` first", program.display());
     program

@@ -26,6 +26,13 @@ impl Server {
         command
     }
 
+    /// The same, keeping every update, so that all versions can be made again.
+    pub fn archiving(job: &Job, port: u16) -> Command {
+        let mut command = Self::command(job, port);
+        command.arg("--keep-updates");
+        command
+    }
+
     /// Serves a job on a port that the system chooses.
     #[track_caller]
     pub fn start(job: &Job, deadline: Deadline) -> Self {

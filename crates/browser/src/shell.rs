@@ -50,6 +50,7 @@ pub(crate) async fn run(
         // Only the jitter of retries hangs on it.
         seed: (js_sys::Math::random() * (1u64 << 53) as f64) as u64,
         cache_bytes_max: limits::BLOB_CACHE_BYTES_MAX,
+        haste: 1,
     };
     let pace = BrowserPace { clock: clock.clone(), share };
     let shell = Shell {

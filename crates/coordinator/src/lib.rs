@@ -21,6 +21,7 @@
 //! `potluck-scheduler`. This crate reads clocks, does I/O and knows addresses; it must not decide
 //! about training, and it executes no program but in its own embedded volunteer.
 
+mod audit;
 mod blobs;
 mod clock;
 mod folder;
@@ -48,6 +49,7 @@ use potluck_protocol::{JobFile, JobName, limits};
 use potluck_scheduler::Fact;
 use tokio::{net::TcpListener, task::JoinHandle};
 
+pub use audit::{Audit, AuditError};
 pub use blobs::BlobError;
 pub use folder::FolderError;
 pub use job::{JournalError, OpenError, size_problem};
@@ -101,6 +103,7 @@ pub struct Builder {
     jobs: Vec<(JobFile, PathBuf)>,
     observers: Vec<Observer>,
     embedded_volunteer: bool,
+    keep_updates: bool,
     log: Option<Arc<dyn EventLog>>,
     clock: Clock,
 }
@@ -136,6 +139,14 @@ impl Builder {
         self
     }
 
+    /// Whether updates stay after they were merged (they go unless told otherwise), so that anyone
+    /// with the folder can make every version again: an [`Audit`] then leaves nothing out.
+    #[must_use]
+    pub fn keep_updates(mut self, is: bool) -> Self {
+        self.keep_updates = is;
+        self
+    }
+
     /// Keeps facts here instead of in the folder's `potluck.sqlite`.
     #[must_use]
     pub fn log(mut self, log: Arc<dyn EventLog>) -> Self {
@@ -156,7 +167,7 @@ impl Builder {
     ///
     /// Each is a sentence that says what to do.
     pub async fn start(self) -> Result<Coordinator, StartError> {
-        let Self { folder, jobs, observers, embedded_volunteer, log, clock } = self;
+        let Self { folder, jobs, observers, embedded_volunteer, keep_updates, log, clock } = self;
         let folder = Arc::new(Folder::open(&folder)?);
         let token = folder.owner_token()?;
         let log = match log {
@@ -170,7 +181,7 @@ impl Builder {
             if running.iter().any(|(job, _): &(Arc<Job>, _)| job.name() == name) {
                 return Err(StartError::SameName { job: name.clone() });
             }
-            let premises = Premises { folder: &folder, log: &log, stores: &stores, clock: &clock };
+            let premises = Premises { folder: &folder, log: &log, stores: &stores, clock: &clock, keep_updates };
             let opened = open(file, base_folder, &premises).await;
             let Opened { job, actor } = opened.map_err(|error| StartError::Job { job: name.clone(), error })?;
             let actor = tokio::spawn(actor.observed_by(observers.clone()).run());
@@ -208,6 +219,7 @@ impl Coordinator {
             jobs: Vec::new(),
             observers: Vec::new(),
             embedded_volunteer: true,
+            keep_updates: false,
             log: None,
             clock: Clock::system(),
         }

@@ -76,6 +76,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: JobCommand,
     },
+    /// Check a folder's log: that nothing was changed, lost or counted twice.
+    Log {
+        #[command(subcommand)]
+        command: LogCommand,
+    },
     /// Help a job from this machine, without a browser.
     Volunteer(VolunteerOptions),
 }
@@ -98,6 +103,11 @@ pub(crate) struct ServeOptions {
     /// Where everything is kept: log, blobs, owner token.
     #[arg(long, default_value = "potluck-data", value_name = "DIR")]
     pub(crate) folder: PathBuf,
+    /// Keep every merged update, so that `potluck log verify` can make each version again.
+    ///
+    /// Costs half a byte for each parameter and task. Without it updates go once they are merged.
+    #[arg(long)]
+    pub(crate) keep_updates: bool,
     /// End once every job is finished and its last version evaluated.
     #[arg(long)]
     pub(crate) exit_when_finished: bool,
@@ -126,6 +136,20 @@ pub(crate) struct ControlTarget {
     /// The owner token: `owner-token` in the coordinator's folder.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Read the log of every job in a folder and check it.
+    ///
+    /// Every fact must follow the one before it and be unchanged; no result may count twice and no
+    /// block be merged twice; every version whose updates are still there is made again from them
+    /// and must come out as the log says, bit by bit. The folder may be in use.
+    #[command(after_help = "Example:\n  potluck log verify potluck-data")]
+    Verify {
+        /// The coordinator's folder, or a backup of it.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod cli;
 mod error;
 mod init;
 mod job_file;
+mod log;
 mod print;
 mod remote;
 mod serve;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::{
-    cli::{Cli, Command, JobCommand},
+    cli::{Cli, Command, JobCommand, LogCommand},
     error::CliError,
 };
 
@@ -48,6 +49,7 @@ fn run(command: Command) -> Result<(), CliError> {
             JobCommand::Resume(target) => remote::control(&target, "resume"),
             JobCommand::Stop(target) => remote::control(&target, "stop"),
         },
+        Command::Log { command: LogCommand::Verify { folder } } => log::verify(&folder),
         Command::Volunteer(options) => volunteer::volunteer(options),
     }
 }

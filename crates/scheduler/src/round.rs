@@ -16,7 +16,7 @@ use potluck_protocol::{BlobId, Millis, OuterStep, ServerMessage, Split, TaskId, 
 use crate::decide::Turn;
 use crate::shares::{shares, weight};
 use crate::state::Pending;
-use crate::{Contribution, Effect, Fact, MergePart, Phase};
+use crate::{Contribution, Effect, Fact, MergePart, Phase, State};
 
 /// Asks for a merge if the round is over. Returns true where it did.
 pub(crate) fn end(turn: &mut Turn<'_>) -> bool {
@@ -24,12 +24,17 @@ pub(crate) fn end(turn: &mut Turn<'_>) -> bool {
     let Some(base) = turn.state.base().filter(|_| over) else { return false };
     let version = turn.state.version();
     let parts = parts(turn.state.pending(), version);
-    let is_barrier = turn.state.pending().values().all(|pending| pending.base_version == version);
-    let OuterStep { lr, momentum } = turn.job.recipe.outer;
-    let outer = OuterStep { lr, momentum: if is_barrier { momentum } else { 0.0 } };
+    let outer = outer_step(turn.state, turn.state.pending().values());
     let momentum = turn.state.momentum();
     turn.effects.push(Effect::Merge { version: version.next(), base, momentum, parts, outer });
     true
+}
+
+/// The step for these parts: with momentum only where all of them start from the current version.
+pub(crate) fn outer_step<'a>(state: &State, mut parts: impl Iterator<Item = &'a Pending>) -> OuterStep {
+    let is_barrier = parts.all(|pending| pending.base_version == state.version());
+    let OuterStep { lr, momentum } = state.job().map_or_else(OuterStep::default, |job| job.recipe.outer);
+    OuterStep { lr, momentum: if is_barrier { momentum } else { 0.0 } }
 }
 
 /// All that is pending, in the order of its tasks.

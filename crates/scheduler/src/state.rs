@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use potluck_protocol::{BlobId, Evaluation, Millis, Split, TaskId, Version, VolunteerKey};
+use potluck_protocol::{BlobId, Evaluation, Millis, OuterStep, Split, TaskId, Version, VolunteerKey};
 
 use crate::blocks::Blocks;
 use crate::evaluations::Evaluations;
 use crate::leases::Leases;
 use crate::norms::Norms;
-use crate::{BlockRef, Contribution, Dataset, Fact, HandedIn, Job, Leased, Phase, Tally, VersionRecord};
+use crate::{
+    BlockRef, Contribution, Dataset, Fact, HandedIn, Job, Leased, MergePart, Phase, Tally, VersionRecord, round,
+};
 
 /// An accepted update that waits for its commit.
 #[derive(Debug, Clone, PartialEq)]
@@ -252,6 +254,20 @@ impl State {
     /// Samples merged so far.
     pub fn samples(&self) -> u64 {
         self.samples
+    }
+
+    /// What has to be merged, and how, to make the next version of these parts: the order that was
+    /// carried out before the fact of that version was written. `None` where one of them does not
+    /// wait for a commit.
+    pub fn merge_of(&self, parts: &[Contribution]) -> Option<(Vec<MergePart>, OuterStep)> {
+        let pending: Vec<&Pending> = parts.iter().map(|part| self.pending.get(&part.task)).collect::<Option<_>>()?;
+        let outer = round::outer_step(self, pending.iter().copied());
+        let merge_part = |(&contribution, pending): (&Contribution, &&Pending)| MergePart {
+            contribution,
+            scale: pending.scale,
+            update: pending.update,
+        };
+        Some((parts.iter().zip(&pending).map(merge_part).collect(), outer))
     }
 
     /// What this volunteer has given.

@@ -7,6 +7,7 @@
 
 mod build;
 mod ci;
+mod crash;
 mod drivers;
 mod fingerprint;
 mod measure;
@@ -39,6 +40,8 @@ cargo xtask COMMAND
                     quick when there is nothing to do
   build             native programs, wasm package, pages; checks the size budget
   ci                fmt, clippy (native and wasm32), docs, tidy, types, dependencies, spelling
+  crash             kill the coordinator at 200 random moments under load, check that nothing is lost;
+                    `cargo xtask crash --help` says how
   tidy              the project's own rules: crate arrows, module docs, file lengths, words
   shots             screenshots of the widget and the dashboard into docs/images/
   limits            the measured limits that do not hold, from target/measure and docs/measurements
@@ -108,6 +111,7 @@ fn run() -> Result<()> {
             no_more(&mut parser)?;
             ci::run(&project, &mut phases)?;
         }
+        "crash" => crash::run(&project, &mut phases, &mut parser)?,
         "tidy" => {
             no_more(&mut parser)?;
             tidy::run(&project)?;

@@ -122,7 +122,8 @@ impl Journal {
     }
 }
 
-fn fact_of(job: &JobName, record: &Record) -> Result<Fact, JournalError> {
+/// The fact in a record.
+pub(crate) fn fact_of(job: &JobName, record: &Record) -> Result<Fact, JournalError> {
     let unreadable = |reason: String| JournalError::Unreadable { job: job.clone(), seq: record.seq, reason };
     if record.schema != FACT_SCHEMA {
         return Err(unreadable(format!("its schema is {}, this program knows {FACT_SCHEMA}", record.schema)));

@@ -34,6 +34,7 @@ use crate::{
 
 pub(crate) use actor::{Actor, Message, Newcomer, Query};
 pub use journal::JournalError;
+pub(crate) use journal::fact_of;
 pub use open::{OpenError, size_problem};
 pub(crate) use open::{Opened, Premises, open};
 pub(crate) use uploads::Uploads;

@@ -1,7 +1,11 @@
 //! Opening a job: making it from its file and data at the first start, resuming it from its log at
 //! every later one.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -93,19 +97,22 @@ pub(crate) struct Premises<'a> {
     pub(crate) log: &'a Arc<dyn EventLog>,
     pub(crate) stores: &'a Arc<Stores>,
     pub(crate) clock: &'a Clock,
+    pub(crate) keep_updates: bool,
 }
 
 /// Makes or resumes the job of this file.
 pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises<'_>) -> Result<Opened, OpenError> {
-    let Premises { folder, log, stores, clock } = premises;
+    let Premises { folder, log, stores, clock, keep_updates } = premises;
     let name = file.job.name.clone();
     let mut core = Core::default();
     let mut accepted = BTreeMap::new();
+    let mut archive = BTreeSet::new();
     let taken = |fact: Fact| {
         clock.not_before(time_of(&fact));
         match &fact {
             Fact::ResultAccepted { task, update, .. } => {
                 accepted.insert(*task, *update);
+                archive.insert(*update);
             }
             Fact::Committed { parts, .. } => {
                 for part in parts {
@@ -129,7 +136,8 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
     let made = core.state().job().ok_or(OpenError::NotMade)?;
     let program_json = stores.blobs.get(made.program, limits::PROGRAM_BYTES_MAX).await?;
     let program = Program::parse(&program_json).map_err(|e| OpenError::Program(e.to_string()))?;
-    let uploads = Arc::new(Uploads::new(stores.updates_of(&name)?, made.recipe.update, program.parameter_count()));
+    let uploads = Uploads::new(stores.updates_of(&name)?, made.recipe.update, program.parameter_count());
+    let uploads = Arc::new(if *keep_updates { uploads.archiving(archive) } else { uploads });
     // Those that came too late to be merged are not retained.
     let retained = core.state().retained();
     uploads.pin_accepted(accepted.into_iter().filter(|(_, update)| retained.contains(update)));

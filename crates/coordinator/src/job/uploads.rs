@@ -23,6 +23,8 @@ pub(crate) struct Uploads {
     /// Held for reading while bytes are stored and entered above, for writing while they are
     /// deleted: two tasks may have the same bytes.
     sweeping: RwLock<()>,
+    /// Updates that stay after their merge too; `None` where none do.
+    archive: Option<Mutex<BTreeSet<BlobId>>>,
     /// Tasks whose update is being received.
     arriving: Mutex<BTreeSet<TaskId>>,
 }
@@ -59,7 +61,19 @@ impl Drop for Arrival<'_> {
 impl Uploads {
     pub(crate) fn new(store: Blobs, encoding: UpdateEncoding, parameters: usize) -> Self {
         let (known, sweeping, arriving) = (Mutex::default(), RwLock::default(), Mutex::default());
-        Self { store, encoding, parameters, known, sweeping, arriving }
+        Self { store, encoding, parameters, known, sweeping, archive: None, arriving }
+    }
+
+    /// Keeps these updates, and every later one that is accepted, for whoever wants to make the
+    /// versions again.
+    pub(crate) fn archiving(mut self, accepted: BTreeSet<BlobId>) -> Self {
+        self.archive = Some(Mutex::new(accepted));
+        self
+    }
+
+    fn is_archived(&self, id: BlobId) -> bool {
+        let archive = self.archive.as_ref().map(|ids| ids.lock().unwrap_or_else(PoisonError::into_inner));
+        archive.is_some_and(|ids| ids.contains(&id))
     }
 
     /// A place for an upload of this task; `None` while another is on its way.
@@ -86,6 +100,9 @@ impl Uploads {
         let is_kept = known.kept.get(&task).is_some_and(|of_task| of_task.iter().any(|facts| facts.id == id));
         if is_kept {
             known.pinned.insert(task, id);
+            if let Some(archive) = &self.archive {
+                archive.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+            }
         }
         is_kept || known.pinned.get(&task) == Some(&id)
     }
@@ -182,7 +199,7 @@ impl Uploads {
         let mut result = Ok(());
         for id in ids {
             let _sweeping = self.sweeping.write().await;
-            let is_named = self.lock().is_named(id);
+            let is_named = self.lock().is_named(id) || self.is_archived(id);
             if !is_named {
                 result = result.and(self.store.delete(id).await);
             }

@@ -61,6 +61,7 @@ pub struct Volunteer {
     key_file: Option<PathBuf>,
     agent: String,
     share: Share,
+    haste: u32,
     on_event: Box<dyn FnMut(VolunteerEvent) + Send>,
 }
 
@@ -115,6 +116,7 @@ impl Volunteer {
             key_file: None,
             agent: concat!("potluck ", env!("CARGO_PKG_VERSION")).to_owned(),
             share: Share::default(),
+            haste: 1,
             on_event: Box::new(|_| ()),
         }
     }
@@ -148,6 +150,14 @@ impl Volunteer {
         self
     }
 
+    /// Divides every wait before trying again by this. For workers of the owner's own: they are few,
+    /// and a coordinator that was away does not mind them all at once.
+    #[must_use]
+    pub fn haste(mut self, haste: u32) -> Self {
+        self.haste = haste.max(1);
+        self
+    }
+
     /// Hears what happens.
     #[must_use]
     pub fn on_event(mut self, on_event: impl FnMut(VolunteerEvent) + Send + 'static) -> Self {
@@ -162,7 +172,7 @@ impl Volunteer {
     /// What is wrong with the address, name or key; that the job is not there; that this machine
     /// or version cannot help. A lost connection is none: it is opened again.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Summary, VolunteerError> {
-        let Self { url, job, choice, key_file, agent, share, on_event } = self;
+        let Self { url, job, choice, key_file, agent, share, haste, on_event } = self;
         let job: JobName = job.parse()?;
         let address = Address::new(&url, job.clone())?;
         let key = match key_file {
@@ -175,6 +185,7 @@ impl Volunteer {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             seed: key::random_seed()?,
             cache_bytes_max: limits::BLOB_CACHE_BYTES_MAX,
+            haste,
         };
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
         let computer = Computer::start(choice, agent.clone(), share, events.clone()).map_err(VolunteerError::Thread)?;

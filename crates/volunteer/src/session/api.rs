@@ -235,4 +235,7 @@ pub struct Config {
     pub seed: u64,
     /// Bytes of blobs to keep in memory; [`potluck_protocol::limits::BLOB_CACHE_BYTES_MAX`] unless memory is short.
     pub cache_bytes_max: usize,
+    /// Every wait before trying again is divided by this: 1 for visitors, of whom there may be
+    /// thousands; more for a few workers of the owner's own.
+    pub haste: u32,
 }

@@ -169,7 +169,7 @@ impl Session {
         let failures = handin.upload_failures;
         if retryable && failures < UPLOADS_MAX {
             handin.upload = Upload::Resting;
-            let millis = TRANSFER.span(failures, &mut self.random);
+            let millis = self.span(TRANSFER, failures);
             return self.sleep(millis, Purpose::Upload(task));
         }
         self.drop_handin(task);
@@ -220,7 +220,7 @@ impl Session {
             handin.upload = Upload::Resting;
             handin.upload_failures += 1;
             let failures = handin.upload_failures;
-            let millis = TRANSFER.span(failures, &mut self.random);
+            let millis = self.span(TRANSFER, failures);
             return self.sleep(millis, Purpose::Upload(task));
         }
         self.drop_handin(task);

@@ -124,7 +124,7 @@ impl Session {
             self.fetcher.abandon();
         }
         self.connect_failures += 1;
-        let retry_millis = CONNECT.span(self.connect_failures, &mut self.random);
+        let retry_millis = self.span(CONNECT, self.connect_failures);
         self.connect_at = self.now + retry_millis;
         self.sleep(retry_millis, Purpose::Connect);
         self.show_link(VolunteerEvent::Offline { retry_millis });
@@ -246,7 +246,7 @@ impl Session {
         if self.asked {
             return;
         }
-        let retry_millis = TASK.span(self.task_failures, &mut self.random);
+        let retry_millis = self.span(TASK, self.task_failures);
         self.sleep(retry_millis, Purpose::Ask);
         if matches!(self.work, Work::None) && self.joined().is_some() {
             self.show(VolunteerEvent::Waiting { reason: WaitingFor::Retry, retry_millis });

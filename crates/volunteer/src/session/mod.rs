@@ -26,7 +26,7 @@ use potluck_protocol::{BlobId, Device, Lease, Millis, TaskId, Welcome, limits};
 
 use crate::report::{LocalCode, VolunteerEvent, WaitingFor};
 pub use api::{Action, Config, Event, LinkId, TimerId};
-use {fetcher::Fetcher, handin::Handin};
+use {backoff::Backoff, fetcher::Fetcher, handin::Handin};
 
 /// See the module.
 #[derive(Debug)]
@@ -183,6 +183,11 @@ impl Session {
         }
         self.advance();
         std::mem::take(&mut self.actions)
+    }
+
+    /// How long to wait after so many failures.
+    fn span(&mut self, backoff: Backoff, failures: u32) -> Millis {
+        backoff.span(failures, &mut self.random) / Millis::from(self.config.haste.max(1))
     }
 
     fn take_in(&mut self, event: Event) {

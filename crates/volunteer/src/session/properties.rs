@@ -86,7 +86,7 @@ fn device() -> Device {
 impl World {
     fn new() -> Self {
         let (job, volunteer) = (Job::name(), Job::volunteer());
-        let config = Config { job, volunteer, build: String::new(), seed: 3, cache_bytes_max: 600 };
+        let config = Config { job, volunteer, build: String::new(), seed: 3, cache_bytes_max: 600, haste: 1 };
         Self {
             job: Job::new(),
             session: Session::new(config),

@@ -118,7 +118,7 @@ impl Session {
         match arrival {
             Arrival::Good | Arrival::Unasked => {}
             Arrival::Again { failures } => {
-                let millis = TRANSFER.span(failures, &mut self.random);
+                let millis = self.span(TRANSFER, failures);
                 self.sleep(millis, Purpose::Fetch(id));
             }
             Arrival::GivenUp => self.gave_up(code, &format!("blob {id}: {detail}")),

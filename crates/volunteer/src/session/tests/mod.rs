@@ -26,7 +26,7 @@ struct Script {
 
 fn config() -> Config {
     let (job, volunteer) = (Job::name(), Job::volunteer());
-    Config { job, volunteer, build: "test".to_owned(), seed: 1, cache_bytes_max: 1 << 20 }
+    Config { job, volunteer, build: "test".to_owned(), seed: 1, cache_bytes_max: 1 << 20, haste: 1 }
 }
 
 fn device() -> Device {
