@@ -2,8 +2,9 @@
 //
 //   node www/build.mjs [--wasm DIR] [--out DIR] [--npm DIR]
 //
-// --wasm DIR  folder with wasm-bindgen's potluck_browser.js and potluck_browser_bg.wasm; without it
-//             everything else is still built, and a widget says after a yes that it cannot load.
+// --wasm DIR  folder with a folder for each variant, simd and relaxed, each with wasm-bindgen's
+//             potluck_browser.js and potluck_browser_bg.wasm; without it everything else is still
+//             built, and a widget says after a yes that it cannot load.
 // --out DIR   where to write; default www/dist
 // --npm DIR   also write the npm-ready package potluck-embed there
 
@@ -58,11 +59,11 @@ async function bundle(entry, { format = "esm", define = {} } = {}) {
   return outputs;
 }
 
-async function addWasm(folder) {
-  const wasm = await readFile(path.join(folder, "potluck_browser_bg.wasm"));
-  const wasmName = addHashed("widget", "potluck_browser_bg", "wasm", wasm);
-  const glue = (await bundle(path.resolve(folder, "potluck_browser.js"))).js;
-  const glueName = addHashed("widget", "potluck_browser", "js", glue);
+async function addWasm(folder, variant) {
+  const wasm = await readFile(path.join(folder, variant, "potluck_browser_bg.wasm"));
+  const wasmName = addHashed("widget", `potluck_browser_${variant}_bg`, "wasm", wasm);
+  const glue = (await bundle(path.resolve(folder, variant, "potluck_browser.js"))).js;
+  const glueName = addHashed("widget", `potluck_browser_${variant}`, "js", glue);
   return { wasm: wasmName, glue: glueName, build: hashOf(wasm), bytes: gzipOf(wasm) + gzipOf(glue) };
 }
 
@@ -122,11 +123,12 @@ async function writeSite(out) {
 }
 
 const none = { wasm: "missing.wasm", glue: "missing.js", build: "none", bytes: 0 };
-const loaded = options.wasm ? await addWasm(options.wasm) : none;
+const builds = {};
+for (const variant of ["simd", "relaxed"]) builds[variant] = options.wasm ? await addWasm(options.wasm, variant) : none;
 const asDefine = (value) => ({ POTLUCK_FILES: JSON.stringify(value) });
-const worker = (await bundle("widget/worker.ts", { define: asDefine(loaded) })).js;
+const worker = (await bundle("widget/worker.ts", { define: asDefine({ builds }) })).js;
 const workerName = addHashed("widget", "worker", "js", worker);
-const named = { ...loaded, worker: workerName, bytes: loaded.bytes + gzipOf(worker) };
+const named = { builds, worker: workerName, workerBytes: gzipOf(worker) };
 const icon = addHashed("", "icon", "svg", await readFile(path.join(here, "common/icon.svg")));
 await addPage("widget", { replace: { "icon.svg": icon }, define: asDefine(named) });
 if ((await readdir(path.join(here, "dashboard"))).includes("main.ts")) {

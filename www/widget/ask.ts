@@ -5,6 +5,7 @@ import { h, icon, outLink, setText } from "../common/dom.ts";
 import type { Actions, Panel } from "./view.ts";
 import type { Model } from "./model.ts";
 import type { Strings } from "./strings.ts";
+import { wasmBuild } from "./variant.ts";
 
 export function askPanel(strings: Strings, actions: Actions, facts: { jobPage: string; mobile: boolean }): Panel {
   const title = h("h1", { id: "title", tabindex: "-1" });
@@ -57,7 +58,7 @@ export function askPanel(strings: Strings, actions: Actions, facts: { jobPage: s
 
 /** Worker, glue and wasm, the parameters once, and about as much again of data. */
 function firstDownload(model: Model): number {
-  return POTLUCK_FILES.bytes + 8 * (model.card?.program.parameters ?? 0);
+  return POTLUCK_FILES.workerBytes + wasmBuild().bytes + 8 * (model.card?.program.parameters ?? 0);
 }
 
 function fillFacts(list: HTMLElement, strings: Strings, model: Model): void {

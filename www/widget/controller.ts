@@ -11,6 +11,7 @@ import { initialModel, isActive, next, type Happening, type Model, type Reason, 
 import type { Parameters } from "./parameters.ts";
 import type { Storage } from "./storage.ts";
 import type { Actions } from "./view.ts";
+import { wasmBuild } from "./variant.ts";
 
 /** A frozen background tab must not keep the lock from its neighbours. */
 const HIDDEN_MILLIS = 5 * 60_000;
@@ -264,7 +265,7 @@ export class Controller implements Omit<Actions, "fold"> {
       backend: parameters.backend,
       share: this.#model.shareNow,
       agent,
-      build: POTLUCK_FILES.build,
+      build: wasmBuild().build,
       ...(keyPair ? { keyPair } : {}),
     };
   }

@@ -2,6 +2,7 @@
 // own, and is fetched only after a yes.
 
 import type { StartOptions, VolunteerEvent, WorkerCommand, WorkerReport } from "./events.ts";
+import { wasmBuild } from "./variant.ts";
 
 interface VolunteerHandle {
   pause(): void;
@@ -21,8 +22,9 @@ const report = (message: WorkerReport): void => postMessage(message);
 let handle: Promise<VolunteerHandle> | undefined;
 
 async function start(options: StartOptions): Promise<VolunteerHandle> {
-  const glue = (await import(new URL(POTLUCK_FILES.glue, import.meta.url).href)) as Glue;
-  await glue.default({ module_or_path: new URL(POTLUCK_FILES.wasm, import.meta.url) });
+  const files = wasmBuild();
+  const glue = (await import(new URL(files.glue, import.meta.url).href)) as Glue;
+  await glue.default({ module_or_path: new URL(files.wasm, import.meta.url) });
   return glue.VolunteerHandle.start(options, (event) => report({ event }));
 }
 

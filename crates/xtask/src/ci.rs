@@ -34,8 +34,11 @@ pub(crate) fn run(project: &Project, phases: &mut Phases) -> Result<()> {
     phases.run("clippy, native", || {
         shell::run(cargo(project).args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     })?;
-    phases
-        .run("clippy, wasm32", || shell::run(wasm_cargo(project, &recipe, "clippy").args(["--", "-D", "warnings"])))?;
+    for variant in &recipe.variants {
+        phases.run(&format!("clippy, wasm32, {}", variant.name), || {
+            shell::run(wasm_cargo(project, &recipe, variant, "clippy").args(["--", "-D", "warnings"]))
+        })?;
+    }
     phases.run("documentation", || {
         let mut doc = cargo(project);
         shell::run(doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))

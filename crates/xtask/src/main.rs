@@ -5,6 +5,7 @@
 //! training works: it starts other programs, reads what they print and says what to do next.
 #![allow(clippy::print_stdout, reason = "a command line program talks to its user")]
 
+mod budget;
 mod build;
 mod ci;
 mod crash;

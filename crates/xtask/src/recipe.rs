@@ -16,9 +16,19 @@ pub(crate) struct Recipe {
     pub(crate) profile: String,
     pub(crate) page: String,
     pub(crate) tests: String,
+    pub(crate) variants: Vec<Variant>,
     pub(crate) optimise_flags: Vec<String>,
     pub(crate) embed_gzip_bytes_max: u64,
     pub(crate) wasm_gzip_bytes_max: u64,
+}
+
+/// One build of every wasm package.
+pub(crate) struct Variant {
+    pub(crate) name: String,
+    /// Features of each package.
+    pub(crate) features: Vec<String>,
+    /// Flags of wasm-opt beside the common ones.
+    pub(crate) optimise_flags: Vec<String>,
 }
 
 impl Recipe {
@@ -30,7 +40,7 @@ impl Recipe {
 
     fn parse(text: &str) -> Result<Self> {
         let table: Table = text.parse()?;
-        let flags = field(&table, "optimise", "flags")?.as_array().context("[optimise] flags is not a list")?;
+        let variants = table.get("variants").and_then(toml::Value::as_array).context("[[variants]] is missing")?;
         Ok(Self {
             wasm_bindgen: word(&table, "tools", "wasm-bindgen-cli-support")?,
             binaryen: word(&table, "tools", "binaryen")?,
@@ -38,11 +48,28 @@ impl Recipe {
             profile: word(&table, "build", "profile")?,
             page: word(&table, "build", "page")?,
             tests: word(&table, "build", "tests")?,
-            optimise_flags: flags.iter().filter_map(|flag| flag.as_str().map(str::to_owned)).collect(),
+            variants: variants.iter().map(Variant::parse).collect::<Result<_>>()?,
+            optimise_flags: words(field(&table, "optimise", "flags")?).context("[optimise] flags")?,
             embed_gzip_bytes_max: bytes(&table, "embed_gzip_bytes_max")?,
             wasm_gzip_bytes_max: bytes(&table, "wasm_gzip_bytes_max")?,
         })
     }
+}
+
+impl Variant {
+    fn parse(value: &toml::Value) -> Result<Self> {
+        let field = |name: &str| value.get(name).with_context(|| format!("a variant has no {name}"));
+        Ok(Self {
+            name: field("name")?.as_str().context("a variant's name is not a text")?.to_owned(),
+            features: words(field("features")?)?,
+            optimise_flags: words(field("optimise")?)?,
+        })
+    }
+}
+
+fn words(value: &toml::Value) -> Result<Vec<String>> {
+    let list = value.as_array().context("not a list")?;
+    list.iter().map(|word| Ok(word.as_str().context("not a list of texts")?.to_owned())).collect()
 }
 
 fn field<'a>(table: &'a Table, section: &str, name: &str) -> Result<&'a toml::Value> {
@@ -104,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_missing_field_is_named() {
-        let error = Recipe::parse("[tools]\n[optimise]\nflags = []\n").err().unwrap();
+        let error = Recipe::parse("variants = []\n[tools]\n[optimise]\nflags = []\n").err().unwrap();
         assert!(error.to_string().contains("[tools] wasm-bindgen-cli-support"), "{error}");
     }
 }

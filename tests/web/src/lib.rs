@@ -24,6 +24,12 @@ pub async fn run_cases(backend: String) -> Result<JsValue, JsError> {
     Ok(serde_wasm_bindgen::to_value(&results)?)
 }
 
+/// Which variant of the wasm this is, by its name in wasm-pack.toml.
+#[wasm_bindgen]
+pub fn variant() -> String {
+    if cfg!(feature = "relaxed") { "relaxed" } else { "simd" }.to_owned()
+}
+
 /// The adapter's own name.
 #[wasm_bindgen]
 pub async fn adapter() -> Result<String, JsError> {

@@ -1,6 +1,7 @@
 //! Attention with its gradient, one head of one sample at a time, through matrix products.
 
-use super::matmul::{Matrix, gemm};
+use super::Scratch;
+use super::gemm::{Buffers, Matrix, Product, gemm};
 use crate::AttentionSizes;
 
 /// Where a head of a sample lies in packed `qkv`, in `y` and in the sums a head.
@@ -45,10 +46,11 @@ impl Geometry {
     }
 
     /// `scale q k^T`, `(t, t)`.
-    fn scores(&self, qkv: &[f32], head: &Head, scores: &mut [f32]) {
+    fn scores(&self, qkv: &[f32], head: &Head, scores: &mut [f32], buffers: &mut Buffers) {
         let q = Matrix::new(&qkv[head.q..], self.packed, 1);
         let k = Matrix::new(&qkv[head.k..], 1, self.packed);
-        gemm([self.t, self.t, self.width], self.scale, q, k, 0.0, scores, self.t);
+        let product = Product::new([self.t, self.t, self.width], q, k).times(self.scale);
+        gemm(product, scores, self.t, buffers);
     }
 
     /// Probabilities from scores and the log-sum-exp; zero where a query does not see.
@@ -61,66 +63,85 @@ impl Geometry {
         }
     }
 
-    /// `p (dy v^T - sum) scale`, in place of `p`.
-    fn score_gradients(&self, qkv: &[f32], dy: &[f32], sums: &[f32], head: &Head, p: &mut [f32], work: &mut [f32]) {
-        let dy = Matrix::new(&dy[head.y..], self.heads * self.width, 1);
-        let v = Matrix::new(&qkv[head.v..], 1, self.packed);
-        gemm([self.t, self.t, self.width], 1.0, dy, v, 0.0, work, self.t);
+    /// `p (dy v^T - sum) scale`, in place of `p`; `work` is `dy v^T`.
+    fn score_gradients(&self, sums: &[f32], head: &Head, p: &mut [f32], work: &[f32]) {
         for (query, (p, dp)) in p.chunks_exact_mut(self.t).zip(work.chunks_exact(self.t)).enumerate() {
             let sum = sums[head.sums + query * self.heads];
             p.iter_mut().zip(dp).for_each(|(p, dp)| *p *= (dp - sum) * self.scale);
         }
     }
+
+    /// `dy v^T`, `(t, t)`.
+    fn value_gradients(&self, qkv: &[f32], dy: &[f32], head: &Head, work: &mut [f32], buffers: &mut Buffers) {
+        let dy = Matrix::new(&dy[head.y..], self.heads * self.width, 1);
+        let v = Matrix::new(&qkv[head.v..], 1, self.packed);
+        gemm(Product::new([self.t, self.t, self.width], dy, v), work, self.t, buffers);
+    }
+
+    /// `(t, t)` times `(t, width)`.
+    fn weighted<'a>(&self, weights: Matrix<'a>, values: Matrix<'a>) -> Product<'a> {
+        Product::new([self.t, self.width, self.t], weights, values)
+    }
+
+    /// Two `(t, t)` of a head; what they hold from before is overwritten.
+    fn room<'a>(&self, work: &'a mut [Vec<f32>; 2]) -> [&'a mut [f32]; 2] {
+        work.each_mut().map(|work| {
+            work.resize(self.t * self.t, 0.0);
+            work.as_mut_slice()
+        })
+    }
 }
 
-pub(super) fn forward(sizes: AttentionSizes, qkv: &[f32], out: &mut [&mut [f32]]) {
+pub(super) fn forward(sizes: AttentionSizes, qkv: &[f32], out: &mut [&mut [f32]], scratch: &mut Scratch) {
     let g = Geometry::new(sizes);
     let [y, lse] = out else { unreachable!("two outputs") };
-    let mut scores = vec![0.0; g.t * g.t];
+    let [scores, _] = g.room(&mut scratch.work);
     for head in g.each_head() {
-        g.scores(qkv, &head, &mut scores);
+        g.scores(qkv, &head, scores, &mut scratch.gemm);
         for (query, row) in scores.chunks_exact(g.t).enumerate() {
             let seen = &row[..g.seen(query)];
             let max = seen.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             lse[head.sums + query * g.heads] = max + seen.iter().map(|s| (s - max).exp()).sum::<f32>().ln();
         }
-        g.probabilities(lse, &head, &mut scores);
+        g.probabilities(lse, &head, scores);
         let v = Matrix::new(&qkv[head.v..], g.packed, 1);
-        let row = g.heads * g.width;
-        gemm([g.t, g.width, g.t], 1.0, Matrix::new(&scores, g.t, 1), v, 0.0, &mut y[head.y..], row);
+        let product = g.weighted(Matrix::new(scores, g.t, 1), v);
+        gemm(product, &mut y[head.y..], g.heads * g.width, &mut scratch.gemm);
     }
 }
 
 /// Reads `qkv`, `y`, `dy`, `lse`.
-pub(super) fn grad_q(sizes: AttentionSizes, x: &[&[f32]], out: &mut [&mut [f32]]) {
+pub(super) fn grad_q(sizes: AttentionSizes, x: &[&[f32]], out: &mut [&mut [f32]], scratch: &mut Scratch) {
     let g = Geometry::new(sizes);
     let [dqkv, sums] = out else { unreachable!("two outputs") };
     let rows = x[1].chunks_exact(g.width).zip(x[2].chunks_exact(g.width));
     sums.iter_mut().zip(rows).for_each(|(s, (y, dy))| *s = y.iter().zip(dy).map(|(y, dy)| y * dy).sum());
-    let mut p = vec![0.0; g.t * g.t];
-    let mut work = vec![0.0; g.t * g.t];
+    let [p, work] = g.room(&mut scratch.work);
     for head in g.each_head() {
-        g.scores(x[0], &head, &mut p);
-        g.probabilities(x[3], &head, &mut p);
-        g.score_gradients(x[0], x[2], sums, &head, &mut p, &mut work);
+        g.scores(x[0], &head, p, &mut scratch.gemm);
+        g.probabilities(x[3], &head, p);
+        g.value_gradients(x[0], x[2], &head, work, &mut scratch.gemm);
+        g.score_gradients(sums, &head, p, work);
         let k = Matrix::new(&x[0][head.k..], g.packed, 1);
-        gemm([g.t, g.width, g.t], 1.0, Matrix::new(&p, g.t, 1), k, 0.0, &mut dqkv[head.q..], g.packed);
+        gemm(g.weighted(Matrix::new(p, g.t, 1), k), &mut dqkv[head.q..], g.packed, &mut scratch.gemm);
     }
 }
 
 /// Reads `qkv`, `dy`, `lse`, `sums`.
-pub(super) fn grad_kv(sizes: AttentionSizes, x: &[&[f32]], dqkv: &mut [f32]) {
+pub(super) fn grad_kv(sizes: AttentionSizes, x: &[&[f32]], dqkv: &mut [f32], scratch: &mut Scratch) {
     let g = Geometry::new(sizes);
     dqkv.chunks_exact_mut(g.packed).for_each(|row| row[g.heads * g.width..].fill(0.0));
-    let mut p = vec![0.0; g.t * g.t];
-    let mut work = vec![0.0; g.t * g.t];
+    let [p, work] = g.room(&mut scratch.work);
     for head in g.each_head() {
-        g.scores(x[0], &head, &mut p);
-        g.probabilities(x[2], &head, &mut p);
+        g.scores(x[0], &head, p, &mut scratch.gemm);
+        g.probabilities(x[2], &head, p);
         let dy = Matrix::new(&x[1][head.y..], g.heads * g.width, 1);
-        gemm([g.t, g.width, g.t], 1.0, Matrix::new(&p, 1, g.t), dy, 1.0, &mut dqkv[head.v..], g.packed);
-        g.score_gradients(x[0], x[1], x[3], &head, &mut p, &mut work);
+        let product = g.weighted(Matrix::new(p, 1, g.t), dy).added();
+        gemm(product, &mut dqkv[head.v..], g.packed, &mut scratch.gemm);
+        g.value_gradients(x[0], x[1], &head, work, &mut scratch.gemm);
+        g.score_gradients(x[3], &head, p, work);
         let q = Matrix::new(&x[0][head.q..], g.packed, 1);
-        gemm([g.t, g.width, g.t], 1.0, Matrix::new(&p, 1, g.t), q, 1.0, &mut dqkv[head.k..], g.packed);
+        let product = g.weighted(Matrix::new(p, 1, g.t), q).added();
+        gemm(product, &mut dqkv[head.k..], g.packed, &mut scratch.gemm);
     }
 }

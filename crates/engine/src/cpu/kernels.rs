@@ -1,17 +1,17 @@
 //! Every kernel on the processor, one family a file: the plain truth that the WGSL files are
 //! compared with.
 
-use super::{attention, conv, elementwise, losses, matmul, norms, optimizer, rows, shapes, tables};
+use super::{Scratch, attention, conv, elementwise, losses, matmul, norms, optimizer, rows, shapes, tables};
 use crate::{Kernel, step::StepValues};
 
 /// Runs one kernel; operands and outputs as in [`Kernel`]. Optimizers have their own functions, for
 /// they change several arenas.
-pub(super) fn run(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]], step: StepValues) {
+pub(super) fn run(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]], step: StepValues, scratch: &mut Scratch) {
     match *kernel {
-        Kernel::MatMul { .. } => matmul::matmul(kernel, x, out),
-        Kernel::Conv2d { sizes, bias, relu } => conv::forward(sizes, x, bias, relu, out[0]),
-        Kernel::Conv2dGradX { sizes } => conv::grad_x(sizes, x, out[0]),
-        Kernel::Conv2dGradWeight { sizes } => conv::grad_weight(sizes, x, out[0]),
+        Kernel::MatMul { .. } => matmul::matmul(kernel, x, out, scratch),
+        Kernel::Conv2d { sizes, bias, relu } => conv::forward(sizes, x, [bias, relu], out[0], scratch),
+        Kernel::Conv2dGradX { sizes } => conv::grad_x(sizes, x, out[0], scratch),
+        Kernel::Conv2dGradWeight { sizes } => conv::grad_weight(sizes, x, out[0], scratch),
         Kernel::Pool2d { f, sizes } => conv::pool(f, sizes, x[0], out[0]),
         Kernel::Pool2dGrad { f, sizes } => conv::pool_grad(f, sizes, x, out[0]),
         Kernel::Embedding { rows, width, period, .. } => tables::embedding([rows, width, period], x, out[0]),
@@ -24,9 +24,9 @@ pub(super) fn run(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]], step: S
             norms::weight_grad([rows, width], eps_bits, centred, x, out);
         }
         Kernel::Rope { .. } => shapes::rope(kernel, x, out[0]),
-        Kernel::Attention { sizes } => attention::forward(sizes, x[0], out),
-        Kernel::AttentionGradQ { sizes } => attention::grad_q(sizes, x, out),
-        Kernel::AttentionGradKv { sizes } => attention::grad_kv(sizes, x, out[0]),
+        Kernel::Attention { sizes } => attention::forward(sizes, x[0], out, scratch),
+        Kernel::AttentionGradQ { sizes } => attention::grad_q(sizes, x, out, scratch),
+        Kernel::AttentionGradKv { sizes } => attention::grad_kv(sizes, x, out[0], scratch),
         Kernel::Unary { f, .. } => elementwise::map(x[0], out[0], |x| elementwise::unary(f, x)),
         Kernel::UnaryGrad { f, .. } => elementwise::zip(x, out[0], |s, dy| dy * elementwise::slope(f, s)),
         Kernel::Binary { f, period, .. } => elementwise::binary(f, period as usize, x, out[0]),

@@ -4,16 +4,23 @@
 mod attention;
 mod conv;
 mod elementwise;
+mod gemm;
 mod kernels;
 mod losses;
 mod matmul;
 mod norms;
 mod optimizer;
+#[cfg(any(target_arch = "wasm32", test))]
+mod packed;
 mod rows;
 mod shapes;
 mod tables;
+#[cfg(any(target_arch = "wasm32", test))]
+mod tile;
 
 use std::{ops::Range, sync::Arc};
+
+pub(crate) use gemm::PANEL_VALUES;
 
 use crate::{Dispatch, Kernel, Place, Plan, step::StepValues};
 
@@ -24,13 +31,29 @@ pub(crate) struct CpuExecutor {
     parameters: Vec<f32>,
     gradients: Vec<f32>,
     moments: [Vec<f32>; 2],
+    scratch: Scratch,
+}
+
+/// What kernels need beside their operands. It is kept, so that a step allocates nothing once every
+/// kernel has run.
+#[derive(Default)]
+struct Scratch {
+    gemm: gemm::Buffers,
+    work: [Vec<f32>; 2],
 }
 
 impl CpuExecutor {
     pub(crate) fn new(plan: Arc<Plan>) -> Self {
         let slots = plan.slots.iter().map(|&len| vec![0.0; len]).collect();
         let arena = || vec![0.0; plan.arena_len];
-        Self { slots, parameters: arena(), gradients: arena(), moments: [arena(), arena()], plan }
+        Self {
+            slots,
+            parameters: arena(),
+            gradients: arena(),
+            moments: [arena(), arena()],
+            scratch: Scratch::default(),
+            plan,
+        }
     }
 
     /// Replaces the parameter arena and forgets the optimizer's state.
@@ -65,13 +88,15 @@ impl CpuExecutor {
             return;
         }
         // Outputs are moved out while the operands are read: a plan never writes what it reads.
+        let mut scratch = std::mem::take(&mut self.scratch);
         let mut outputs: Vec<Vec<f32>> = writes.iter().map(|&place| self.take(place)).collect();
         let operands: Vec<&[f32]> = reads.iter().map(|&place| self.read(place)).collect();
         let mut targets: Vec<&mut [f32]> = Vec::with_capacity(outputs.len());
         for (buffer, len) in outputs.iter_mut().zip(kernel.output_lens()) {
             targets.push(&mut buffer[..len]);
         }
-        kernels::run(kernel, &operands, &mut targets, step);
+        kernels::run(kernel, &operands, &mut targets, step, &mut scratch);
+        self.scratch = scratch;
         for (&place, buffer) in writes.iter().zip(outputs) {
             self.put(place, buffer);
         }

@@ -131,6 +131,7 @@ impl Plan {
 pub fn memory_bytes(plan: &Plan) -> u64 {
     let slots: u64 = plan.slots.iter().map(|&len| len as u64).sum();
     let scratch = plan.dispatches.iter().map(|dispatch| dispatch.kernel.scratch_values()).max().unwrap_or(0);
+    let scratch = scratch.saturating_add(crate::cpu::PANEL_VALUES);
     slots.saturating_add(4 * plan.arena_len as u64).saturating_add(scratch).saturating_mul(4)
 }
 
