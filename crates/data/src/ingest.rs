@@ -1,15 +1,15 @@
-//! From a job file to a program and blocks. Reads one file, writes none; knows nothing of where
-//! blocks are kept or who may fetch them.
+//! From a job file to a program and blocks. Writes no file; knows nothing of where blocks are kept
+//! or who may fetch them.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{fmt, io::Read, path::Path};
 
-use potluck_graph::{Block, Column, Program, preset};
+use potluck_graph::{Block, Column, Program};
 use potluck_protocol::{JobFile, ModelSection, limits};
 
 use crate::{
-    DataError,
+    Alphabet, DataError, ModelFiles, model,
+    read::{self, Labelled, Samples, Windows},
     split::{samples_needed, split},
-    table::{Table, TableReader},
 };
 
 /// An owner's data as volunteers see it, and the program that fits it.
@@ -25,10 +25,45 @@ pub struct Ingested {
     pub test: Vec<EncodedBlock>,
     /// Samples of all splits.
     pub samples: u32,
-    /// Values of one sample.
-    pub features: u32,
-    /// Classes that were found.
-    pub classes: u32,
+    /// What a sample is.
+    pub contents: Contents,
+    /// What goes with the parameters to whoever uses the model.
+    pub files: ModelFiles,
+}
+
+/// What a sample is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Contents {
+    /// Values with a class.
+    Labelled {
+        /// Shape of the values.
+        shape: Vec<u32>,
+        /// Classes.
+        classes: u32,
+        /// What they are called, where the data says it.
+        names: Vec<String>,
+    },
+    /// A window of a text.
+    Text {
+        /// Tokens of it.
+        context: u32,
+        /// What the tokens stand for.
+        alphabet: Alphabet,
+    },
+}
+
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Labelled { shape, classes, .. } => {
+                let extents: Vec<String> = shape.iter().map(u32::to_string).collect();
+                write!(f, "{} values a sample, {classes} classes", extents.join(" x "))
+            }
+            Self::Text { context, alphabet } => {
+                write!(f, "{context} tokens a sample, {} different ones", alphabet.len())
+            }
+        }
+    }
 }
 
 /// A block in the layout of [`potluck_graph::Block`].
@@ -55,19 +90,10 @@ impl Ingested {
 /// least one), and the rest is `train`.
 ///
 /// # Errors
-/// Says what is wrong with the file, where, and what to do.
+/// Says what is wrong with the data, where, and what to do.
 pub fn ingest(job: &JobFile, folder: &Path) -> Result<Ingested, DataError> {
-    let path = folder.join(&job.data.csv);
-    let unreadable = |error| DataError::Unreadable { path: path.clone(), error };
-    let file = File::open(&path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if metadata.is_dir() {
-        return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
-    }
-    if metadata.len() > limits::CSV_BYTES_MAX {
-        return Err(DataError::FileTooLarge { file: job.data.csv.clone(), max: limits::CSV_BYTES_MAX });
-    }
-    ingest_csv(job, file)
+    let context = if let ModelSection::Gpt(gpt) = &job.model { gpt.context } else { 0 };
+    cut(job, &read::read(&job.data.from, folder, context)?)
 }
 
 /// [`ingest`] of CSV text from anywhere.
@@ -75,49 +101,39 @@ pub fn ingest(job: &JobFile, folder: &Path) -> Result<Ingested, DataError> {
 /// # Errors
 /// As [`ingest`].
 pub fn ingest_csv(job: &JobFile, csv: impl Read) -> Result<Ingested, DataError> {
+    cut(job, &Samples::Labelled(read::read_csv(&job.data.from, csv)?))
+}
+
+fn cut(job: &JobFile, all: &Samples) -> Result<Ingested, DataError> {
     let section = &job.data;
-    let table = TableReader { file: &section.csv, label: &section.label, scale: section.scale }.read(csv)?;
-    let samples = table.labels.len() as u32; // At most INGEST_VALUES_MAX, far below 2^32.
+    let count = all.count();
+    let samples = count as u32; // At most INGEST_VALUES_MAX, far below 2^32.
     let batch = job.train.batch;
     let splits = split(samples, section, batch).ok_or_else(|| DataError::TooFewSamples {
-        file: section.csv.clone(),
-        got: table.labels.len(),
+        file: section.from.path().to_owned(),
+        got: count,
         needed: samples_needed(section, batch),
         batch,
     })?;
-    let features = table.features as u32; // At most FEATURES_MAX.
-    let program = program(&job.model, features, table.classes)?;
-    check_sizes(job, &table)?;
-    let cut = |rows: &[u32]| blocks(&table, rows, section.block_samples);
-    let ingested = Ingested {
-        program,
-        train: cut(&splits.train),
-        valid: cut(&splits.valid),
-        test: cut(&splits.test),
-        samples,
-        features,
-        classes: table.classes,
+    let contents = all.contents();
+    let program = model::program(&job.model, &contents)?;
+    check_sizes(job, all.sample_values())?;
+    let cut = |rows: &[u32]| -> Vec<EncodedBlock> {
+        rows.chunks(section.block_samples as usize).map(|rows| block(all, rows)).collect()
     };
-    let block_count = ingested.train.len() + ingested.valid.len() + ingested.test.len();
+    let (train, valid, test) = (cut(&splits.train), cut(&splits.valid), cut(&splits.test));
+    let block_count = train.len() + valid.len() + test.len();
     if block_count > limits::JOB_BLOCKS_MAX {
         return Err(DataError::TooManyBlocks { got: block_count, max: limits::JOB_BLOCKS_MAX });
     }
-    Ok(ingested)
-}
-
-fn program(model: &ModelSection, features: u32, classes: u32) -> Result<Program, DataError> {
-    match model {
-        ModelSection::Mlp { hidden } => {
-            preset::mlp(features, hidden, classes).map_err(|error| DataError::Program { features, classes, error })
-        }
-        _ => Err(DataError::UnknownPreset),
-    }
+    let files = ModelFiles::of(job, &contents);
+    Ok(Ingested { program, train, valid, test, samples, contents, files })
 }
 
 /// A block has to fit a volunteer's download, and a task's block ids a message.
-fn check_sizes(job: &JobFile, table: &Table) -> Result<(), DataError> {
+fn check_sizes(job: &JobFile, sample_values: usize) -> Result<(), DataError> {
     let block_samples = job.data.block_samples;
-    let sample_bytes = 4 * (table.features + 1);
+    let sample_bytes = 4 * sample_values;
     let header_bytes = Block { samples: 0, columns: Vec::new() }.encode().len() + 2 * 8;
     let block_bytes = |samples: u32| header_bytes + samples as usize * sample_bytes;
     if block_bytes(block_samples) > limits::BLOCK_BYTES_MAX {
@@ -141,14 +157,44 @@ fn check_sizes(job: &JobFile, table: &Table) -> Result<(), DataError> {
     Ok(())
 }
 
-fn blocks(table: &Table, rows: &[u32], block_samples: u32) -> Vec<EncodedBlock> {
-    rows.chunks(block_samples as usize)
-        .map(|rows| {
-            let values = rows.iter().flat_map(|&row| &table.values[row as usize * table.features..][..table.features]);
-            let labels = rows.iter().map(|&row| table.labels[row as usize]);
-            let samples = rows.len() as u32;
-            let columns = vec![Column::F32(values.copied().collect()), Column::U32(labels.collect())];
-            EncodedBlock { bytes: Block { samples, columns }.encode(), samples }
-        })
-        .collect()
+impl Samples {
+    fn contents(&self) -> Contents {
+        match self {
+            Self::Labelled(Labelled { shape, classes, names, .. }) => {
+                Contents::Labelled { shape: shape.clone(), classes: *classes, names: names.clone() }
+            }
+            Self::Windows(Windows { context, alphabet, .. }) => {
+                Contents::Text { context: *context, alphabet: alphabet.clone() }
+            }
+        }
+    }
+
+    /// Values of all columns of one sample.
+    fn sample_values(&self) -> usize {
+        match self {
+            Self::Labelled(labelled) => labelled.features() + 1,
+            Self::Windows(windows) => 2 * windows.context as usize,
+        }
+    }
+}
+
+fn block(all: &Samples, rows: &[u32]) -> EncodedBlock {
+    let samples = rows.len() as u32;
+    let rows = rows.iter().map(|&row| row as usize);
+    let columns = match all {
+        Samples::Labelled(labelled) => {
+            let features = labelled.features();
+            let values = rows.clone().flat_map(|row| &labelled.values[row * features..][..features]);
+            vec![Column::F32(values.copied().collect()), Column::U32(rows.map(|row| labelled.labels[row]).collect())]
+        }
+        Samples::Windows(windows) => {
+            let context = windows.context as usize;
+            let tokens = |shift: usize| {
+                let rows = rows.clone().flat_map(|row| &windows.tokens[row * (context + 1) + shift..][..context]);
+                Column::U32(rows.copied().collect())
+            };
+            vec![tokens(0), tokens(1)]
+        }
+    };
+    EncodedBlock { bytes: Block { samples, columns }.encode(), samples }
 }

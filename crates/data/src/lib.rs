@@ -31,7 +31,7 @@
 //! )?;
 //! let lines: String = (-20..20).map(|n| format!("{n},{}\n", u32::from(n > 0))).collect();
 //! let data = potluck_data::ingest_csv(&job, format!("number,positive\n{lines}").as_bytes())?;
-//! assert_eq!((data.samples, data.features, data.classes), (40, 1, 2));
+//! assert_eq!((data.samples, data.contents.to_string().as_str()), (40, "1 values a sample, 2 classes"));
 //!
 //! let weights = data.program.initial(1);
 //! let file = potluck_data::safetensors_from(&data.program, &weights, &BTreeMap::new())?;
@@ -39,17 +39,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod alphabet;
 mod error;
 mod ingest;
+mod model;
+mod read;
 mod safetensors_file;
 mod split;
-mod table;
 
 #[cfg(test)]
-mod samples;
+mod fixture;
 #[cfg(test)]
 mod tests;
 
+pub use alphabet::Alphabet;
 pub use error::DataError;
-pub use ingest::{EncodedBlock, Ingested, ingest, ingest_csv};
+pub use ingest::{Contents, EncodedBlock, Ingested, ingest, ingest_csv};
+pub use model::ModelFiles;
 pub use safetensors_file::{SafetensorsError, safetensors_from};

@@ -47,7 +47,7 @@ pub(crate) fn split(samples: u32, section: &DataSection, train_min: u32) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::section;
+    use crate::fixture::section;
 
     #[test]
     fn the_order_is_kept_for_ever() {

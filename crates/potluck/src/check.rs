@@ -60,7 +60,7 @@ fn rows(file: &JobFile, ingested: &Ingested) -> Vec<(&'static str, String)> {
     let upload = potluck_update::encoded_len(recipe.update, ingested.program.parameter_count()) as u64;
     let valid = u64::from(Ingested::samples_of(&ingested.valid)) * evaluate_flops_per_sample;
     vec![
-        ("data", format!("{} samples of {} values, {} classes", ingested.samples, ingested.features, ingested.classes)),
+        ("data", format!("{} samples: {}", print::count(ingested.samples.into()), ingested.contents)),
         ("parameters", print::count(parameters)),
         ("first download", print::bytes(first)),
         ("each task", format!("{} down, {} up", print::bytes(next), print::bytes(upload))),

@@ -20,6 +20,12 @@ licence = "CC BY 4.0"                 # required: licence of the model that come
 csv = "data.csv"                      # required: one sample a row, the first row names the columns
 label = "label"                       # required: the column with the class, a whole number from 0
 scale = 1                             # every other value is divided by this
+# Other kinds of data, instead of csv and label:
+#   idx = "images.gz", labels = "labels.gz"            MNIST's own format
+#   images = "folder", colour = "rgb"                  a folder of PNG or JPEG files for each class
+#   npy = "x.npy", labels = "y.npy"                    numpy arrays
+#   jsonl = "data.jsonl", values = "x", label = "y"    one JSON object a line
+#   text = "book.txt", unit = "characters"             a text (or "bytes"), for preset "gpt"
 public = true                         # required: strangers compute on it, so it has to be public
 licence = "CC BY 4.0"                 # required: licence of the data
 source = "Where the data comes from"  # required
@@ -31,6 +37,10 @@ block_samples = 64                    # samples in the pieces that are handed ou
 [model]
 preset = "mlp"                        # required: linear layers with ReLU between them
 hidden = [128]                        # widths of the hidden layers
+# Other presets:
+#   preset = "cnn", channels = [8, 16], residual = true            for images
+#   preset = "vit", patch = 7, layers = 2, width = 64, heads = 4   for images
+#   preset = "gpt", context = 64, layers = 2, width = 64, heads = 4
 
 [train]
 budget_samples = 60000                # required: samples to train on, counted with repetition

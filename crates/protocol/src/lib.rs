@@ -13,7 +13,10 @@ mod statement;
 mod task;
 
 pub use ids::{BlobId, IdError, JobName, TaskId, Version, VolunteerKey};
-pub use job_file::{DataSection, JobFile, JobFileError, JobSection, ModelSection, VisitorsSection};
+pub use job_file::{
+    Colour, DataSection, DataSource, GptSection, JobFile, JobFileError, JobSection, ModelSection, TextUnit,
+    VisitorsSection,
+};
 pub use messages::{
     Backend, ClientMessage, Device, ErrorCode, Hello, JobCard, PROTOCOL_MAX, PROTOCOL_MIN, ProgramFacts, Refusal,
     ServerMessage, VOLUNTEER_HEADER, Verdict, WaitReason, Welcome,

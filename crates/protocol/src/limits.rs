@@ -111,6 +111,9 @@ pub const INGEST_VALUES_MAX: usize = 128 << 20;
 /// Bytes of a CSV file: [`INGEST_VALUES_MAX`] values of 16 characters.
 pub const CSV_BYTES_MAX: u64 = 16 * INGEST_VALUES_MAX as u64;
 
+/// Bytes of a text: as many tokens as an ingest may hold.
+pub const TEXT_BYTES_MAX: u64 = INGEST_VALUES_MAX as u64;
+
 /// Blobs that a volunteer keeps in memory: two versions of the largest program that a tab accepts
 /// (2 x 100 MiB) and the blocks of two tasks (2 x 64 x 512 KiB = 64 MiB).
 pub const BLOB_CACHE_BYTES_MAX: usize = (2 * FIRST_DOWNLOAD_BYTES_MAX as usize) + 2 * TASK_BLOCKS_MAX * BLOCK_BYTES_MAX;

@@ -1,5 +1,7 @@
 //! The vocabulary of the core: what comes in, what becomes true, what is to be done.
 
+use std::collections::BTreeMap;
+
 use potluck_protocol::{
     BlobId, Device, Evaluation, JobName, Millis, OuterStep, ProgramFacts, Recipe, ServerMessage, SignedStatement,
     Split, Statement, TaskId, TaskKind, Version, VolunteerKey,
@@ -29,6 +31,10 @@ pub struct Dataset {
     pub valid: Vec<(BlobId, u32)>,
     /// Blocks of `test`; never served.
     pub test: Vec<(BlobId, u32)>,
+    /// What goes with the model's parameters to whoever uses it, by file name: `config.json`, and
+    /// `tokenizer.json` for text. Jobs from before there were any have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, BlobId>,
 }
 
 /// Something that became true, once and for all. The log is a sequence of these and everything

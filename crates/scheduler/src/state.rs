@@ -319,8 +319,9 @@ impl State {
     /// The blobs that this state still needs: what is outside may be collected.
     pub fn retained(&self) -> BTreeSet<BlobId> {
         let job = self.job.iter().flat_map(|job| {
-            let Dataset { train, valid, test } = &job.dataset;
-            train.iter().chain(valid).chain(test).map(|&(id, _)| id).chain([job.program])
+            let Dataset { train, valid, test, files } = &job.dataset;
+            let blocks = train.iter().chain(valid).chain(test).map(|&(id, _)| id);
+            blocks.chain(files.values().copied()).chain([job.program])
         });
         let leased = self.leases.open().map(|(_, leased)| leased.base_version);
         let versions = leased.chain(self.evaluations.versions()).chain([self.version]);

@@ -118,6 +118,28 @@ pub(super) async fn program(State(shared): State<Arc<Shared>>, Path(name): Path<
     Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "max-age=60")], json).into_response())
 }
 
+/// `GET jobs/{job}/config.json`
+pub(super) async fn config(shared: State<Arc<Shared>>, name: Path<String>) -> Result<Response, Problem> {
+    file(shared, name, "config.json").await
+}
+
+/// `GET jobs/{job}/tokenizer.json`
+pub(super) async fn tokenizer(shared: State<Arc<Shared>>, name: Path<String>) -> Result<Response, Problem> {
+    file(shared, name, "tokenizer.json").await
+}
+
+/// What goes with the model's parameters, fixed when the job was made.
+async fn file(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    file: &'static str,
+) -> Result<Response, Problem> {
+    let job = shared.job(&name)?;
+    let missing = || Problem::new(ErrorCode::UnknownBlob, format!("the model of this job has no {file}"));
+    let bytes = shared.served(job.file(file).ok_or_else(missing)?).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "max-age=60")], bytes).into_response())
+}
+
 /// `GET blobs/{sha256}`: only what jobs name publicly, so neither test blocks nor uploads.
 pub(super) async fn blob(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let unknown = || Problem::new(ErrorCode::UnknownBlob, "there is no public blob of that name here");

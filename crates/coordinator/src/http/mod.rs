@@ -69,6 +69,8 @@ fn api() -> Router<Arc<Shared>> {
         .route("/jobs/{job}/history", get(api::history))
         .route("/jobs/{job}/contributions", get(api::contributions))
         .route("/jobs/{job}/program", get(api::program))
+        .route("/jobs/{job}/config.json", get(api::config))
+        .route("/jobs/{job}/tokenizer.json", get(api::tokenizer))
         .layer(CompressionLayer::new());
     // Compression gains nothing on floats and would lose the length that progress bars need.
     let bytes =

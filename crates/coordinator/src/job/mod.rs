@@ -12,7 +12,7 @@ mod uploads;
 mod verify;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -50,6 +50,8 @@ pub(crate) struct Fixed {
     pub(crate) origins: Vec<String>,
     pub(crate) program: Arc<Program>,
     pub(crate) program_json: Bytes,
+    /// What goes with the parameters, by file name.
+    pub(crate) files: BTreeMap<String, BlobId>,
     pub(crate) uploads: Arc<Uploads>,
     pub(crate) stores: Arc<Stores>,
 }
@@ -137,6 +139,11 @@ impl Job {
 
     pub(crate) fn program_json(&self) -> &Bytes {
         &self.fixed.program_json
+    }
+
+    /// A file that goes with the parameters.
+    pub(crate) fn file(&self, name: &str) -> Option<BlobId> {
+        self.fixed.files.get(name).copied()
     }
 
     pub(crate) fn uploads(&self) -> &Uploads {

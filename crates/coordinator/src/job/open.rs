@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use potluck_data::{DataError, EncodedBlock, Ingested};
+use potluck_data::{DataError, EncodedBlock, Ingested, ModelFiles};
 use potluck_graph::Program;
 use potluck_protocol::{BlobId, JobCard, JobFile, ProgramFacts, limits};
 use potluck_scheduler::{Core, Dataset, Fact, Job as Made};
@@ -74,13 +74,15 @@ pub fn size_problem(facts: &ProgramFacts) -> Option<String> {
     let ProgramFacts { parameters, .. } = facts;
     if *parameters > limits::PARAMETERS_MAX {
         let max = limits::PARAMETERS_MAX;
-        return Some(format!("the model has {parameters} parameters, at most {max} fit: make model.hidden smaller"));
+        return Some(format!(
+            "the model has {parameters} parameters, at most {max} fit: make the sizes in [model] smaller"
+        ));
     }
     let first = parameters * 4 + (limits::PROGRAM_BYTES_MAX + limits::BLOCK_BYTES_MAX) as u64;
     let max = limits::FIRST_DOWNLOAD_BYTES_MAX;
     (first > max).then(|| {
         format!(
-            "a visitor would download {first} bytes before the first task, at most {max}: make model.hidden smaller"
+            "a visitor would download {first} bytes before the first task, at most {max}: make the sizes in [model] smaller"
         )
     })
 }
@@ -152,6 +154,7 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
     forget_old_momenta(&core, &bench.momenta).await?;
     publish(&core, made, stores).await?;
     let card = card(file, made.facts);
+    let files = made.dataset.files.clone();
     let outlets = Arc::new(Outlets::new());
     let (mailbox, mail) = mpsc::channel(limits::MAILBOX_MAX);
     let actor = Actor::new(Parts {
@@ -167,7 +170,7 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
     });
     let origins = file.visitors.origins.clone();
     let program = Arc::new(program);
-    let fixed = Fixed { card, origins, program, program_json, uploads, stores: Arc::clone(stores) };
+    let fixed = Fixed { card, origins, program, program_json, files, uploads, stores: Arc::clone(stores) };
     Ok(Opened { job: Job::new(fixed, outlets, mailbox), actor })
 }
 
@@ -176,7 +179,7 @@ async fn make(file: &JobFile, base_folder: &Path, stores: &Stores, clock: &Clock
     let system = |e: String| OpenError::System(e);
     let (job_file, base_folder) = (file.clone(), base_folder.to_owned());
     let ingesting = tokio::task::spawn_blocking(move || potluck_data::ingest(&job_file, &base_folder));
-    let Ingested { program, train, valid, test, .. } = ingesting.await.map_err(|e| system(e.to_string()))??;
+    let Ingested { program, train, valid, test, files, .. } = ingesting.await.map_err(|e| system(e.to_string()))??;
     let facts = program.facts();
     if let Some(problem) = size_problem(&facts) {
         return Err(OpenError::TooLarge(problem));
@@ -196,6 +199,7 @@ async fn make(file: &JobFile, base_folder: &Path, stores: &Stores, clock: &Clock
             train: store_blocks(&stores.blobs, train).await?,
             valid: store_blocks(&stores.blobs, valid).await?,
             test: store_blocks(&stores.blobs, test).await?,
+            files: store_files(&stores.blobs, files).await?,
         },
         base: stores.blobs.put(weights.into()).await?,
     })
@@ -204,6 +208,14 @@ async fn make(file: &JobFile, base_folder: &Path, stores: &Stores, clock: &Clock
 async fn store_blocks(blobs: &Blobs, blocks: Vec<EncodedBlock>) -> Result<Vec<(BlobId, u32)>, BlobError> {
     let store = |EncodedBlock { bytes, samples }| async move { Ok((blobs.put(Bytes::from(bytes)).await?, samples)) };
     stream::iter(blocks).map(store).buffered(WRITES_AT_ONCE).try_collect().await
+}
+
+async fn store_files(blobs: &Blobs, files: ModelFiles) -> Result<BTreeMap<String, BlobId>, BlobError> {
+    let mut stored = BTreeMap::new();
+    for (name, text) in files.by_name() {
+        stored.insert(name.to_owned(), blobs.put(text.into()).await?);
+    }
+    Ok(stored)
 }
 
 /// The file may say something new by now; what was made stays as it is.
@@ -251,9 +263,9 @@ async fn publish(core: &Core, made: &Made, stores: &Stores) -> Result<(), BlobEr
     if let Some(base) = state.base() {
         stores.blobs.get(base, limits::BLOB_BYTES_MAX).await?;
     }
-    let Dataset { train, valid, test: _ } = &made.dataset;
+    let Dataset { train, valid, test: _, files } = &made.dataset;
     stores.publish(train.iter().chain(valid).map(|&(id, _)| id));
-    stores.publish([made.program]);
+    stores.publish(files.values().copied().chain([made.program]));
     let retained = state.retained();
     let gone = keep::superseded(state.history(), state.version(), made.facts.parameters, &retained);
     stores.publish(state.history().map(|record| record.base).filter(|base| !gone.contains(base)));

@@ -55,6 +55,7 @@ pub(super) fn created(seed: u64, recipe: Recipe, train_blocks: usize) -> Fact {
             train: blocks("train", train_blocks, 64),
             valid: blocks("valid", 1, 30),
             test: blocks("test", 1, 20),
+            files: [("config.json".to_owned(), blob("config"))].into(),
         },
         base: blob("v0"),
     }

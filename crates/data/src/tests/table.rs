@@ -1,20 +1,17 @@
-//! What ingest makes of good data, and what it says about bad data.
+//! CSV files.
 
 use std::path::Path;
 
 use expect_test::{Expect, expect};
 use potluck_graph::{Block, Column};
-use potluck_protocol::{JobFile, ModelSection, limits};
+use potluck_protocol::{DataSource, JobFile, ModelSection, limits};
 
+use super::decoded;
 use crate::{
-    DataError, EncodedBlock, Ingested, ingest, ingest_csv,
-    samples::{csv, job},
+    Contents, DataError, EncodedBlock, Ingested,
+    fixture::{csv, job},
+    ingest, ingest_csv,
 };
-
-fn decoded(ingested: &Ingested, blocks: &[EncodedBlock]) -> Vec<Block> {
-    let decode = |block: &EncodedBlock| Block::decode(&block.bytes, ingested.program.inputs()).expect("a block");
-    blocks.iter().map(decode).collect()
-}
 
 /// The samples of some blocks as (values, class), in order.
 fn samples(ingested: &Ingested, blocks: &[EncodedBlock]) -> Vec<(Vec<f32>, u32)> {
@@ -22,13 +19,20 @@ fn samples(ingested: &Ingested, blocks: &[EncodedBlock]) -> Vec<(Vec<f32>, u32)>
     let rows: Vec<u32> = (0..blocks.iter().map(|block| block.samples).sum()).collect();
     let columns = Block::gather(&blocks, &rows);
     let [Column::F32(x), Column::U32(y)] = &columns[..] else { panic!("other columns") };
-    x.chunks(ingested.features as usize).map(<[f32]>::to_vec).zip(y.iter().copied()).collect()
+    let Contents::Labelled { shape, .. } = &ingested.contents else { panic!("other contents") };
+    x.chunks(shape.iter().product::<u32>() as usize).map(<[f32]>::to_vec).zip(y.iter().copied()).collect()
+}
+
+fn set_scale(job: &mut JobFile, new: f32) {
+    if let DataSource::Csv { scale, .. } = &mut job.data.from {
+        *scale = new;
+    }
 }
 
 #[test]
 fn every_sample_is_in_one_split() {
     let ingested = ingest_csv(&job(), csv().as_bytes()).expect("good data");
-    assert_eq!((ingested.samples, ingested.features, ingested.classes), (10, 2, 2));
+    assert_eq!((ingested.samples, ingested.contents.to_string().as_str()), (10, "2 values a sample, 2 classes"));
     let sizes = |blocks: &[EncodedBlock]| blocks.iter().map(|block| block.samples).collect::<Vec<_>>();
     assert_eq!((sizes(&ingested.train), sizes(&ingested.valid), sizes(&ingested.test)), (vec![4, 2], vec![2], vec![2]));
     assert_eq!(Ingested::samples_of(&ingested.train), 6);
@@ -41,7 +45,7 @@ fn every_sample_is_in_one_split() {
 #[test]
 fn values_are_divided_by_the_scale() {
     let mut job = job();
-    job.data.scale = 16.0;
+    set_scale(&mut job, 16.0);
     let plain = ingest_csv(&self::job(), csv().as_bytes()).expect("good data");
     let scaled = ingest_csv(&job, csv().as_bytes()).expect("good data");
     let expected: Vec<_> = samples(&plain, &plain.train)
@@ -65,10 +69,23 @@ fn the_digits_example_reads() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/digits");
     let job = std::fs::read_to_string(folder.join("job.toml")).expect("the example's job file");
     let ingested = ingest(&JobFile::parse(&job).expect("a good job file"), &folder).expect("good data");
-    assert_eq!((ingested.samples, ingested.features, ingested.classes), (1797, 64, 10));
+    assert_eq!((ingested.samples, ingested.contents.to_string().as_str()), (1797, "64 values a sample, 10 classes"));
     let sizes = [&ingested.train, &ingested.valid, &ingested.test].map(|split| Ingested::samples_of(split));
     assert_eq!(sizes, [1258, 180, 359]);
     assert_eq!(ingested.program.parameter_count(), 64 * 128 + 128 + 128 * 10 + 10);
+}
+
+#[test]
+fn the_other_examples_read() {
+    for (name, about) in [
+        ("digits-cnn", "1797 samples: 1 x 8 x 8 values a sample, 10 classes"),
+        ("plays", "1845 samples: 64 tokens a sample, 61 different ones"),
+    ] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+        let job = std::fs::read_to_string(folder.join("job.toml")).expect("the example's job file");
+        let ingested = ingest(&JobFile::parse(&job).expect("a good job file"), &folder).expect("good data");
+        assert_eq!(format!("{} samples: {}", ingested.samples, ingested.contents), about);
+    }
 }
 
 #[track_caller]
@@ -87,7 +104,7 @@ fn check(from: &str, to: &str, expected: Expect) {
 #[test]
 fn a_missing_file_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    let DataError::Unreadable { path, error } = ingest(&job(), folder.path()).expect_err("an error") else {
+    let DataError::Unreadable { path, error, .. } = ingest(&job(), folder.path()).expect_err("an error") else {
         panic!("another error")
     };
     assert_eq!(path, folder.path().join("points.csv"));
@@ -185,7 +202,7 @@ fn nan_and_infinity_are_refused() {
 #[test]
 fn a_value_that_the_scale_blows_up_is_refused() {
     check_job(
-        |job| job.data.scale = 1e-30,
+        |job| set_scale(job, 1e-30),
         csv().replacen("3,1,30.5", "3,1,1e30", 1).as_bytes(),
         expect![[
             r#"points.csv, line 5, column "b": 1e30 divided by data.scale = 1e-30 is too large; raise data.scale"#
@@ -399,7 +416,7 @@ mod properties {
         #[test]
         fn no_number_panics(value in any::<f32>(), label in any::<i64>(), scale in prop::num::f32::POSITIVE) {
             let mut job = job();
-            job.data.scale = scale;
+            set_scale(&mut job, scale);
             let damaged = csv().replacen("3,1,30.5", &format!("{value},{label},0"), 1);
             if let Ok(ingested) = ingest_csv(&job, damaged.as_bytes()) {
                 decoded(&ingested, &ingested.train);

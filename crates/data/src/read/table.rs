@@ -6,20 +6,8 @@ use std::io::Read;
 use csv::{ByteRecord, ErrorKind, ReaderBuilder};
 use potluck_protocol::limits;
 
+use super::{Labelled, labels::count_classes};
 use crate::DataError;
-
-/// A file's samples in file order.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Table {
-    /// Values of one sample.
-    pub(crate) features: usize,
-    /// Classes: the highest label and one.
-    pub(crate) classes: u32,
-    /// Samples x features, row-major, divided by the scale.
-    pub(crate) values: Vec<f32>,
-    /// One class a sample.
-    pub(crate) labels: Vec<u32>,
-}
 
 /// Where the label stands in a line, and what the columns are called.
 struct Header {
@@ -39,13 +27,19 @@ pub(crate) struct TableReader<'a> {
 
 impl TableReader<'_> {
     /// Reads all of `csv`, at most [`limits::CSV_BYTES_MAX`] bytes of it.
-    pub(crate) fn read(&self, csv: impl Read) -> Result<Table, DataError> {
+    pub(crate) fn read(&self, csv: impl Read) -> Result<Labelled, DataError> {
         // One byte more than allowed is let through, so that a cut file is told from a whole one.
         let mut reader = ReaderBuilder::new().from_reader(csv.take(limits::CSV_BYTES_MAX + 1));
         let names = reader.byte_headers().map_err(|e| self.csv_error(e))?.clone();
         let header = self.header(names)?;
         let features = header.names.len() - 1;
-        let mut table = Table { features, classes: 0, values: Vec::new(), labels: Vec::new() };
+        let mut table = Labelled {
+            shape: vec![features as u32], // At most FEATURES_MAX.
+            values: Vec::new(),
+            labels: Vec::new(),
+            classes: 0,
+            names: Vec::new(),
+        };
         let mut record = ByteRecord::new();
         while reader.read_byte_record(&mut record).map_err(|e| self.csv_error(e))? {
             let line = record.position().map_or(0, csv::Position::line);
@@ -58,7 +52,7 @@ impl TableReader<'_> {
             }
             self.sample(&header, line, &record, &mut table)?;
         }
-        self.check_classes(&mut table)?;
+        table.classes = count_classes(self.file, &table.labels)?;
         Ok(table)
     }
 
@@ -86,7 +80,7 @@ impl TableReader<'_> {
         Ok(Header { names, label })
     }
 
-    fn sample(&self, header: &Header, line: u64, record: &ByteRecord, table: &mut Table) -> Result<(), DataError> {
+    fn sample(&self, header: &Header, line: u64, record: &ByteRecord, table: &mut Labelled) -> Result<(), DataError> {
         for (at, field) in record.iter().enumerate() {
             if at == header.label {
                 table.labels.push(self.class(header, line, field)?);
@@ -124,26 +118,6 @@ impl TableReader<'_> {
             max,
             got: cut(&label),
         })
-    }
-
-    /// Counts the classes, and finds one that has no samples.
-    fn check_classes(&self, table: &mut Table) -> Result<(), DataError> {
-        let Some(&highest) = table.labels.iter().max() else {
-            return Ok(()); // No samples at all: the caller says how many are needed.
-        };
-        let mut seen = vec![false; highest as usize + 1];
-        for &label in &table.labels {
-            seen[label as usize] = true;
-        }
-        let file = self.file.to_owned();
-        if let Some(missing) = (0..=highest).find(|&class| !seen[class as usize]) {
-            return Err(DataError::ClassMissing { file, missing, highest });
-        }
-        if highest == 0 {
-            return Err(DataError::OneClass { file });
-        }
-        table.classes = highest + 1;
-        Ok(())
     }
 
     fn csv_error(&self, error: csv::Error) -> DataError {

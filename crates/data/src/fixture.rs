@@ -2,7 +2,7 @@
 
 use potluck_protocol::{DataSection, JobFile};
 
-const JOB: &str = r#"[job]
+pub(crate) const JOB: &str = r#"[job]
 name = "points"
 title = "Points"
 owner = "A test"

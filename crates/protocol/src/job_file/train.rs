@@ -1,0 +1,94 @@
+//! `[train]`: the recipe. The recipe's own rules are in [`Recipe::problem`]; here they get a line.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    ModelSection,
+    source::{JobFileError, Source},
+};
+use crate::{Optimizer, OuterStep, Recipe, Schedule, UpdateEncoding};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTrain {
+    lr: Option<Spanned<f32>>,
+    schedule: Option<Schedule>,
+    ramp_steps: Option<Spanned<u32>>,
+    clip_norm: Option<Spanned<f32>>,
+    steps: Option<Spanned<u32>>,
+    batch: Option<Spanned<u32>>,
+    budget_samples: Spanned<u64>,
+    target_accuracy: Option<Spanned<f32>>,
+    optimizer: Option<RawOptimizer>,
+    weight_decay: Option<Spanned<f32>>,
+    outer: Option<Spanned<OuterStep>>,
+    update: Option<UpdateEncoding>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawOptimizer {
+    Adamw,
+    Muon,
+    Sgd,
+}
+
+pub(super) fn train(
+    source: &Source<'_>,
+    raw: Spanned<RawTrain>,
+    _model: &ModelSection,
+) -> Result<Recipe, JobFileError> {
+    let table_start = raw.span().start;
+    let RawTrain {
+        lr,
+        schedule,
+        ramp_steps,
+        clip_norm,
+        steps,
+        batch,
+        budget_samples,
+        target_accuracy,
+        optimizer,
+        weight_decay,
+        outer,
+        update,
+    } = raw.into_inner();
+    fn value<T: Copy>(field: &Option<Spanned<T>>, default: T) -> T {
+        field.as_ref().map_or(default, |f| *f.as_ref())
+    }
+    let optimizer = match optimizer {
+        None | Some(RawOptimizer::Adamw) => Optimizer::default(),
+        Some(RawOptimizer::Muon) => Optimizer::muon(),
+        Some(RawOptimizer::Sgd) => Optimizer::sgd(),
+    };
+    let decay = weight_decay.as_ref().map(|d| *d.as_ref());
+    let recipe = Recipe {
+        optimizer: decay.map_or(optimizer, |decay| optimizer.with_weight_decay(decay)),
+        lr: value(&lr, 4e-3),
+        schedule: schedule.unwrap_or(Schedule::Cosine),
+        ramp_steps: value(&ramp_steps, 3),
+        clip_norm: value(&clip_norm, 1.0),
+        steps: value(&steps, 8),
+        batch: value(&batch, 32),
+        budget_samples: *budget_samples.as_ref(),
+        target_accuracy: target_accuracy.as_ref().map(|t| *t.as_ref()),
+        outer: value(&outer, OuterStep::default()),
+        update: update.unwrap_or_default(),
+    };
+    let Some((field, expected)) = recipe.problem() else { return Ok(recipe) };
+    let start = |span: Option<std::ops::Range<usize>>| span.map_or(table_start, |s| s.start);
+    let offset = match field {
+        "lr" => start(lr.map(|f| f.span())),
+        "ramp_steps" => start(ramp_steps.map(|f| f.span())),
+        "clip_norm" => start(clip_norm.map(|f| f.span())),
+        "steps" => start(steps.map(|f| f.span())),
+        "batch" => start(batch.map(|f| f.span())),
+        "budget_samples" => budget_samples.span().start,
+        "target_accuracy" => start(target_accuracy.map(|f| f.span())),
+        "optimizer" => start(weight_decay.map(|f| f.span())),
+        "outer" => start(outer.map(|f| f.span())),
+        _ => table_start,
+    };
+    Err(source.error(offset, &format!("train.{field}"), format!("expected {expected}")))
+}
