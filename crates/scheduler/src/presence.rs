@@ -234,6 +234,21 @@ impl Presence {
         self.by_volunteer.contains_key(volunteer)
     }
 
+    /// True for a volunteer who is connected, and for a moment after the start for one who has not
+    /// been seen since: whoever was at work when the coordinator went away is about to come back.
+    pub(crate) fn is_expected(&self, volunteer: &VolunteerKey, now: Millis) -> bool {
+        let is_coming_back = || {
+            let until = self.started_at.saturating_add(limits::ORPHAN_MILLIS);
+            now < until && !self.absent.contains_key(volunteer)
+        };
+        self.is_present(volunteer) || is_coming_back()
+    }
+
+    /// When the process started.
+    pub(crate) fn started_at(&self) -> Millis {
+        self.started_at
+    }
+
     /// Connections of one volunteer.
     pub(crate) fn session_count(&self, volunteer: &VolunteerKey) -> usize {
         self.by_volunteer.get(volunteer).map_or(0, BTreeSet::len)

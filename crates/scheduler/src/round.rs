@@ -1,7 +1,7 @@
 //! Rounds: when enough is in, what is merged and how, and when the job is done.
 //!
 //! A round is everything leased from the current version. It ends when something is in and nobody
-//! who is connected computes on it any more, or when a grace after its first result is over: twice a
+//! who is connected (or, just after a start, about to be again) computes on it any more, or when a grace after its first result is over: twice a
 //! usual task, 1 to 60 s. Results from older versions join the commit of the round they come into;
 //! alone they wait for its grace.
 //!
@@ -55,18 +55,20 @@ fn is_over(turn: &Turn<'_>) -> bool {
     let (state, pending) = (turn.state, turn.state.pending());
     let Some(first_at) = pending.values().map(|pending| pending.at).min() else { return false };
     let began_at = state.record(state.version()).map_or(0, |record| record.at);
-    let since = state.finishing_at().unwrap_or(first_at.max(began_at));
+    // A grace that passed while nobody could hand anything in was none.
+    let since = state.finishing_at().unwrap_or(first_at.max(began_at)).max(turn.presence.started_at());
     // What earlier rounds left over is no reason to end one that has hardly begun.
     let has_own = state.finishing_at().is_some() || pending.values().any(|p| p.base_version == state.version());
     (has_own && !is_awaited(turn)) || turn.now >= since.saturating_add(turn.presence.grace())
 }
 
-/// True while somebody who is connected computes what the round waits for: tasks of the current
+/// True while somebody who is connected, or about to be again, computes what the round waits for: tasks of the current
 /// version, and at the end of the job any.
 fn is_awaited(turn: &Turn<'_>) -> bool {
     let (version, any_base) = (turn.state.version(), turn.state.finishing_at().is_some());
     turn.state.leases().any(|(_, leased)| {
-        leased.trains() && (any_base || leased.base_version == version) && turn.presence.is_present(&leased.volunteer)
+        let is_of_round = leased.trains() && (any_base || leased.base_version == version);
+        is_of_round && turn.presence.is_expected(&leased.volunteer, turn.now)
     })
 }
 
@@ -86,7 +88,7 @@ pub(crate) fn commit(
 
 /// True from when no result can make another version any more: the job ends and its grace is over.
 pub(crate) fn is_closed(turn: &Turn<'_>) -> bool {
-    let over = |at: Millis| turn.now >= at.saturating_add(turn.presence.grace());
+    let over = |at: Millis| turn.now >= at.max(turn.presence.started_at()).saturating_add(turn.presence.grace());
     turn.state.phase() == Phase::Finished || turn.state.finishing_at().is_some_and(over)
 }
 

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use potluck_protocol::{ErrorCode, JobName, ServerMessage, TaskId};
+use potluck_protocol::{ErrorCode, JobName, ServerMessage, TaskId, limits};
 use potluck_scheduler::{BlockRef, Fact, Phase};
 
 use super::{
@@ -117,6 +117,9 @@ async fn an_accepted_result_is_merged_after_a_crash() {
     drop((one, two));
     kill(site).await;
     let site = ground.start().await;
+    // Once it answers it has begun to wait for them, and nobody comes back.
+    site.job().await;
+    site.advance(limits::ORPHAN_MILLIS);
     site.until(|job| job["version"] == 1).await;
     let (_, facts) = ground.state_in_log();
     assert!(accepted_and_merged(&facts).1.contains(&first.task.id));

@@ -82,9 +82,9 @@ fn after_a_restart_leases_live_on_for_those_who_come_back() {
          1000 restart
          2000 join a2
          3000 done a2 1
-         3000 join c2
-         3000 merged
+         3500 join c2
          6000 tick
+         6500 merged
          7000 join b2
          7000 done b2 2
          45001 tick",
@@ -103,12 +103,12 @@ fn after_a_restart_leases_live_on_for_those_who_come_back() {
             3000 done a2 1
                 accepted 1: 256 samples
                 -> a2: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, momentum 0.6: 1 100%
-            3000 join c2
-            3000 merged
-                committed v1: 1 100%
+            3500 join c2
             6000 tick
                 lapsed 2
+                merge v1, momentum 0.6: 1 100%
+            6500 merged
+                committed v1: 1 100%
             7000 join b2
             7000 done b2 2
                 accepted 2: 256 samples
