@@ -1,5 +1,6 @@
 // out[v] = sum of dy[r] over the rows r with tokens[r] = v, in order of r: deterministic, no
-// atomics. dy is (rows, width), out is (vocabulary, width). One invocation a value of `out`.
+// atomics. dy is (rows, width), out is (vocabulary, width). A workgroup takes a token and 64 columns:
+// its lanes look at 64 rows at a time, note which of them hold the token, and then all add those.
 
 struct Sizes {
     rows: u32,
@@ -7,22 +8,36 @@ struct Sizes {
     vocabulary: u32,
 }
 
+const LANES = 64u;
+
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<storage, read> tokens: array<u32>;
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
-@compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var i = id.x; i < sizes.vocabulary * sizes.width; i += groups.x * 256u) {
-        let token = i / sizes.width;
-        let column = i % sizes.width;
+var<workgroup> hits: array<u32, LANES>;
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let column = group.y * LANES + lane;
+    for (var token = group.x; token < sizes.vocabulary; token += groups.x) {
         var sum = 0.0;
-        for (var row = 0u; row < sizes.rows; row++) {
-            if tokens[row] == token {
-                sum += dy[row * sizes.width + column];
+        for (var tile = 0u; tile < sizes.rows; tile += LANES) {
+            workgroupBarrier();
+            hits[lane] = u32(tile + lane < sizes.rows && tokens[tile + lane] == token);
+            workgroupBarrier();
+            for (var i = 0u; i < LANES; i++) {
+                if hits[i] != 0u && column < sizes.width {
+                    sum += dy[(tile + i) * sizes.width + column];
+                }
             }
         }
-        out[i] = sum;
+        if column < sizes.width {
+            out[token * sizes.width + column] = sum;
+        }
     }
 }

@@ -18,8 +18,8 @@ fn slope(saved: f32) -> f32 {
         case 0u: { return select(0.0, 1.0, saved > 0.0); }
         case 1u: {
             let x = saved;
-            let t = tanh(clamp(0.7978846 * (x + 0.044715 * x * x * x), -15.0, 15.0));
-            return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * 0.7978846 * (1.0 + 3.0 * 0.044715 * x * x);
+            let s = 1.0 / (1.0 + exp(-1.5957691 * (x + 0.044715 * x * x * x)));
+            return s + x * s * (1.0 - s) * 1.5957691 * (1.0 + 3.0 * 0.044715 * x * x);
         }
         case 2u: {
             let s = 1.0 / (1.0 + exp(-saved));

@@ -14,9 +14,11 @@ mod plan;
 mod step;
 #[cfg(test)]
 mod tests;
+mod tier;
 mod trainer;
 
 pub use error::EngineError;
 pub use kernel::{AttentionSizes, ConvSizes, Copy, Form, Kernel, Reduce, Stack, Then};
 pub use plan::{Dispatch, Place, Plan, memory_bytes};
+pub use tier::Tier;
 pub use trainer::{BatchEvaluation, Choice, Engine, Trainer};

@@ -6,7 +6,7 @@ use potluck_graph::{Column, Program};
 use potluck_protocol::{Backend, Optimizer, Recipe};
 
 use crate::{
-    EngineError, Place, Plan,
+    EngineError, Place, Plan, Tier,
     cpu::CpuExecutor,
     gpu::{GpuDevice, GpuExecutor},
     step::StepValues,
@@ -91,7 +91,11 @@ impl Engine {
     /// # Errors
     /// Where the plan does not fit, the weights are not the program's, or the device fails.
     pub async fn trainer(&self, program: &Program, recipe: &Recipe, init: &[f32]) -> Result<Trainer, EngineError> {
-        let plan = Arc::new(Plan::new(program, recipe)?);
+        let mut plan = Plan::new(program, recipe)?;
+        if self.gpu.as_ref().is_some_and(|gpu| gpu.software) {
+            plan.dispatches.iter_mut().for_each(|dispatch| dispatch.tier = Tier::of_software(&dispatch.kernel));
+        }
+        let plan = Arc::new(plan);
         let executor = Executor::new(self, Arc::clone(&plan)).await?;
         let betas = match recipe.optimizer {
             Optimizer::Adamw { beta1, beta2, .. } | Optimizer::Muon { beta1, beta2, .. } => [beta1, beta2],

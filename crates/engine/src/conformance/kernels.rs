@@ -1,12 +1,13 @@
 //! The kernel cases: odd shapes, sizes around a workgroup's, and every variant of a kernel.
 
 use potluck_graph::{BinaryFn, PoolFn, UnaryFn};
+use potluck_protocol::Backend;
 
 use super::{
     Case, Dispatch, Engine, EngineError, Kernel, Operand, Place, Tolerance, Work, Worst, bare_plan, compare, reference,
     values,
 };
-use crate::{AttentionSizes, ConvSizes, Copy, Form, Reduce, Then, trainer::Bench};
+use crate::{AttentionSizes, ConvSizes, Copy, Form, Reduce, Then, Tier, trainer::Bench};
 
 const UNARY: [UnaryFn; 8] = [
     UnaryFn::Relu,
@@ -52,7 +53,7 @@ fn kernel(kernel: Kernel, operands: Vec<Operand>, relative: f64, absolute: f64) 
 fn matmuls(all: &mut Vec<Case>) {
     let gelu = UnaryFn::Gelu;
     for (seed, [m, n, k]) in
-        (0u64..).zip([[1, 1, 1], [5, 3, 7], [33, 65, 17], [64, 64, 64], [70, 10, 131], [128, 192, 64]])
+        (0u64..).zip([[1, 1, 1], [5, 3, 7], [33, 65, 17], [64, 64, 64], [70, 10, 131], [68, 132, 20], [33, 4, 100]])
     {
         for form in [Form::Nn, Form::Nt, Form::Tn] {
             for (bias, then, row_sums) in [
@@ -84,7 +85,7 @@ fn batches(all: &mut Vec<Case>) {
         (Form::Nt, Then::Store),
         (Form::Nn, Then::Blend { alpha_bits: 2f32.to_bits(), beta_bits: (-0.5f32).to_bits() }),
     ] {
-        for [batch, m, n, k] in [[3, 5, 7, 9], [2, 33, 40, 64]] {
+        for [batch, m, n, k] in [[3, 5, 7, 9], [2, 33, 40, 64], [2, 68, 36, 20]] {
             let name = format!("matmul, {batch} of ({m}, {n}, {k}), {form:?}, {then:?}");
             let kernel = Kernel::MatMul { form, m, n, k, bias: false, then, row_sums: false, batch };
             all.push(Case { name, op: "matmul", work: Work::Batch { kernel } });
@@ -197,6 +198,8 @@ fn images(all: &mut Vec<Case>) {
         sizes([3, 4, 8, 6, 6], [3, 2, 1, 2]),
         sizes([2, 6, 11, 11, 6], [5, 3, 2, 6]),
         sizes([4, 8, 14, 14, 16], [3, 1, 1, 1]),
+        sizes([2, 4, 9, 13, 6], [5, 1, 2, 2]),
+        sizes([1, 3, 6, 10, 2], [4, 1, 0, 1]),
     ];
     for s in convs {
         let [x, weight, dy] = [s.input_len(), s.weight_len(), s.output_len()].map(|len| len as u32);
@@ -212,6 +215,8 @@ fn images(all: &mut Vec<Case>) {
         sizes([2, 3, 8, 6, 3], [2, 2, 0, 3]),
         sizes([1, 2, 7, 7, 2], [3, 2, 1, 2]),
         sizes([2, 4, 5, 5, 4], [5, 1, 0, 4]),
+        sizes([2, 2, 7, 9, 2], [2, 2, 0, 2]),
+        sizes([1, 3, 8, 7, 3], [2, 3, 0, 3]),
     ] {
         for f in [PoolFn::Max, PoolFn::Average] {
             let (x, dy) = (draw(24, s.input_len() as u32), draw(25, s.output_len() as u32));
@@ -222,7 +227,7 @@ fn images(all: &mut Vec<Case>) {
 }
 
 fn rows(all: &mut Vec<Case>) {
-    for [rows, width, vocabulary, period] in [[1, 1, 1, 0], [6, 5, 3, 3], [96, 33, 65, 32]] {
+    for [rows, width, vocabulary, period] in [[1, 1, 1, 0], [6, 5, 3, 3], [96, 33, 65, 32], [130, 68, 7, 65]] {
         let tokens = Operand::Whole((0..rows).map(|row| row * 7 % vocabulary).collect());
         let mut operands = vec![tokens.clone(), draw(30, vocabulary * width)];
         operands.extend((period > 0).then(|| draw(31, period * width)));
@@ -309,20 +314,29 @@ pub(super) async fn run(
     let slots: Vec<usize> =
         operands.iter().map(Operand::len).chain(outputs.iter().copied()).map(|len| len + SPARE).collect();
     let writes: Vec<Place> = (operands.len()..operands.len() + outputs.len()).map(Place::Slot).collect();
-    let dispatch = Dispatch { kernel, reads: (0..operands.len()).map(Place::Slot).collect(), writes: writes.clone() };
-    let mut bench = Bench::new(engine, bare_plan(vec![dispatch], slots, 64)).await?;
-    for (slot, operand) in operands.iter().enumerate() {
-        bench.write_slot(slot, bytemuck::cast_slice(&vec![f32::NAN; operand.len() + SPARE]));
-        bench.write_slot(slot, operand.bytes());
-    }
-    bench.run(1).await?;
+    let dispatch = Dispatch::new(kernel, (0..operands.len()).map(Place::Slot).collect(), writes.clone());
     let expected = reference::kernel(&kernel, operands, Bench::dropout_seed(1));
     let mut worst = Worst::none();
-    for ((place, expected), len) in writes.into_iter().zip(&expected).zip(outputs) {
-        let got = bench.read(place).await?;
-        worst = worst.max(compare(&got[..len], expected, tolerance));
+    for &tier in tiers(&kernel, engine) {
+        let dispatch = Dispatch { tier, ..dispatch.clone() };
+        let mut bench = Bench::new(engine, bare_plan(vec![dispatch], slots.clone(), 64)).await?;
+        for (slot, operand) in operands.iter().enumerate() {
+            bench.write_slot(slot, bytemuck::cast_slice(&vec![f32::NAN; operand.len() + SPARE]));
+            bench.write_slot(slot, operand.bytes());
+        }
+        bench.run(1).await?;
+        for ((place, expected), len) in writes.iter().zip(&expected).zip(&outputs) {
+            let got = bench.read(*place).await?;
+            worst = worst.max(compare(&got[..*len], expected, tolerance));
+        }
     }
     Ok(worst)
+}
+
+/// Every tier of a kernel on a GPU; on the processor there is one way.
+fn tiers(kernel: &Kernel, engine: &Engine) -> &'static [Tier] {
+    let all = Tier::options(kernel);
+    if matches!(engine.backend(), Backend::Webgpu | Backend::Gpu) { all } else { &all[..1] }
 }
 
 /// Both halves of attention's gradient, against finite differences of the reference's forward.
@@ -331,29 +345,22 @@ pub(super) async fn run_attention_grad(sizes: AttentionSizes, engine: &Engine) -
     let y_len = (sizes.batch * sizes.t * sizes.heads * sizes.width) as usize;
     let sum_len = (sizes.batch * sizes.t * sizes.heads) as usize;
     let [qkv, y, lse, dy, d_qkv, sums] = [0, 1, 2, 3, 4, 5].map(Place::Slot);
-    let plan = bare_plan(
-        vec![
-            Dispatch { kernel: Kernel::Attention { sizes }, reads: vec![qkv], writes: vec![y, lse] },
-            Dispatch {
-                kernel: Kernel::AttentionGradQ { sizes },
-                reads: vec![qkv, y, dy, lse],
-                writes: vec![d_qkv, sums],
-            },
-            Dispatch {
-                kernel: Kernel::AttentionGradKv { sizes },
-                reads: vec![qkv, dy, lse, sums],
-                writes: vec![d_qkv],
-            },
-        ],
-        vec![packed, y_len, sum_len, y_len, packed, sum_len],
-        64,
-    );
-    let mut bench = Bench::new(engine, plan).await?;
+    let dispatches = [
+        Dispatch::new(Kernel::Attention { sizes }, vec![qkv], vec![y, lse]),
+        Dispatch::new(Kernel::AttentionGradQ { sizes }, vec![qkv, y, dy, lse], vec![d_qkv, sums]),
+        Dispatch::new(Kernel::AttentionGradKv { sizes }, vec![qkv, dy, lse, sums], vec![d_qkv]),
+    ];
     let (x, gradient) = (values(50, packed), values(51, y_len));
-    bench.write_slot(0, bytemuck::cast_slice(&x));
-    bench.write_slot(3, bytemuck::cast_slice(&gradient));
-    bench.run(1).await?;
-    let got = bench.read(d_qkv).await?;
+    let mut found = Vec::new();
+    for &tier in tiers(&dispatches[0].kernel, engine) {
+        let dispatches = dispatches.iter().map(|dispatch| Dispatch { tier, ..dispatch.clone() }).collect();
+        let slots = vec![packed, y_len, sum_len, y_len, packed, sum_len];
+        let mut bench = Bench::new(engine, bare_plan(dispatches, slots, 64)).await?;
+        bench.write_slot(0, bytemuck::cast_slice(&x));
+        bench.write_slot(3, bytemuck::cast_slice(&gradient));
+        bench.run(1).await?;
+        found.push(bench.read(d_qkv).await?);
+    }
     let mut point: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
     let objective = |point: &[f64]| -> f64 {
         reference::attention(sizes, point)[0].iter().zip(&gradient).map(|(y, g)| y * f64::from(*g)).sum()
@@ -368,7 +375,9 @@ pub(super) async fn run_attention_grad(sizes: AttentionSizes, engine: &Engine) -
         let below = objective(&point);
         point[at] = middle;
         let expected = (above - below) / 2e-5;
-        worst = worst.max(compare(&got[at..=at], &[expected], Tolerance { relative: 1e-4, absolute: 2e-5 }));
+        for got in &found {
+            worst = worst.max(compare(&got[at..=at], &[expected], Tolerance { relative: 1e-4, absolute: 2e-5 }));
+        }
     }
     Ok(worst)
 }
@@ -381,19 +390,22 @@ pub(super) async fn run_batch(kernel: Kernel, engine: &Engine) -> Result<Worst, 
     let all: Vec<Vec<f32>> = (52..).zip(lens).map(|(stream, len)| values(stream, len * batch as usize)).collect();
     let extra = usize::from(then != Then::Store);
     let [a, b, e, out] = [0, 1, 2, 3].map(Place::Slot);
-    let dispatch = Dispatch { kernel, reads: [a, b, e][..2 + extra].to_vec(), writes: vec![out] };
+    let dispatch = Dispatch::new(kernel, [a, b, e][..2 + extra].to_vec(), vec![out]);
     let slots = [lens[0], lens[1], lens[2], lens[2]].map(|len| len * batch as usize).to_vec();
-    let mut bench = Bench::new(engine, bare_plan(vec![dispatch], slots, 64)).await?;
-    (0..).zip(&all).for_each(|(slot, values)| bench.write_slot(slot, bytemuck::cast_slice(values)));
-    bench.run(1).await?;
-    let got = bench.read(out).await?;
     let mut worst = Worst::none();
-    for at in 0..batch as usize {
-        let part = |which: usize| Operand::Values(all[which][at * lens[which]..][..lens[which]].to_vec());
-        let operands: Vec<Operand> = (0..2 + extra).map(part).collect();
-        let expected = reference::kernel(&one, &operands, 0);
-        let tolerance = Tolerance { relative: 2e-5, absolute: 3e-5 };
-        worst = worst.max(compare(&got[at * lens[2]..][..lens[2]], &expected[0], tolerance));
+    for &tier in tiers(&kernel, engine) {
+        let dispatch = Dispatch { tier, ..dispatch.clone() };
+        let mut bench = Bench::new(engine, bare_plan(vec![dispatch], slots.clone(), 64)).await?;
+        (0..).zip(&all).for_each(|(slot, values)| bench.write_slot(slot, bytemuck::cast_slice(values)));
+        bench.run(1).await?;
+        let got = bench.read(out).await?;
+        for at in 0..batch as usize {
+            let part = |which: usize| Operand::Values(all[which][at * lens[which]..][..lens[which]].to_vec());
+            let operands: Vec<Operand> = (0..2 + extra).map(part).collect();
+            let expected = reference::kernel(&one, &operands, 0);
+            let tolerance = Tolerance { relative: 2e-5, absolute: 3e-5 };
+            worst = worst.max(compare(&got[at * lens[2]..][..lens[2]], &expected[0], tolerance));
+        }
     }
     Ok(worst)
 }

@@ -83,7 +83,7 @@ impl CpuExecutor {
     }
 
     fn dispatch(&mut self, dispatch: &Dispatch, step: StepValues) {
-        let Dispatch { kernel, reads, writes } = dispatch;
+        let Dispatch { kernel, tier: _, reads, writes } = dispatch;
         if self.optimize(dispatch, step) {
             return;
         }
@@ -104,7 +104,7 @@ impl CpuExecutor {
 
     /// Runs a kernel that changes the arenas; false where it is none.
     fn optimize(&mut self, dispatch: &Dispatch, step: StepValues) -> bool {
-        let Dispatch { kernel, reads, writes } = dispatch;
+        let Dispatch { kernel, tier: _, reads, writes } = dispatch;
         let [m, v] = &mut self.moments;
         let scalar = |place: Place| if let Place::Slot(slot) = place { self.slots[slot][0] } else { 1.0 };
         match *kernel {

@@ -24,6 +24,8 @@ pub(crate) struct GpuDevice {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) name: String,
+    /// A program plays the GPU.
+    pub(crate) software: bool,
     fault: Arc<Mutex<Option<EngineError>>>,
     modules: RefCell<HashMap<&'static str, wgpu::ShaderModule>>,
     pipelines: RefCell<HashMap<PipelineKey, wgpu::ComputePipeline>>,
@@ -52,8 +54,10 @@ impl GpuDevice {
         device.set_device_lost_callback(move |reason, text| lost(format!("{reason:?}: {text}")));
         let error = keep(EngineError::Device);
         device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| error(e.to_string())));
+        let info = adapter.get_info();
         Ok(Rc::new(Self {
-            name: name(&adapter.get_info(), &device),
+            name: name(&info, &device),
+            software: info.device_type == wgpu::DeviceType::Cpu,
             device,
             queue,
             fault,

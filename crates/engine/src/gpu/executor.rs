@@ -42,7 +42,7 @@ impl GpuExecutor {
         let out_of_memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let invalid = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let memory = Memory::new(&gpu.device, &plan);
-        let launches: Vec<Launch> = plan.dispatches.iter().map(|d| Launch::of(&d.kernel)).collect();
+        let launches: Vec<Launch> = plan.dispatches.iter().map(|d| Launch::of(&d.kernel, d.tier)).collect();
         let uniforms = uniforms(&gpu, &launches);
         let step = buffer(&gpu.device, "step", 32, wgpu::BufferUsages::UNIFORM);
         let each = (0..).zip(plan.dispatches.iter().zip(&launches));
@@ -99,7 +99,9 @@ impl GpuExecutor {
 
 impl Memory {
     fn new(device: &wgpu::Device, plan: &Plan) -> Self {
-        let storage = |name: &str, len: usize| buffer(device, name, 4 * len.max(1) as u64, wgpu::BufferUsages::STORAGE);
+        let storage = |name: &str, len: usize| {
+            buffer(device, name, 4 * whole_vectors(len.max(1)) as u64, wgpu::BufferUsages::STORAGE)
+        };
         Self {
             slots: plan.slots.iter().map(|&len| storage("slot", len)).collect(),
             parameters: storage("parameters", plan.arena_len),
@@ -114,7 +116,7 @@ impl Memory {
             wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                 buffer,
                 offset: 4 * offset as u64,
-                size: wgpu::BufferSize::new(4 * len as u64),
+                size: wgpu::BufferSize::new(4 * whole_vectors(len) as u64),
             })
         };
         match place {
@@ -133,7 +135,7 @@ impl Memory {
         [uniforms, step]: [&wgpu::Buffer; 2],
         index: u64,
     ) -> Prepared {
-        let Dispatch { kernel, reads, writes } = dispatch;
+        let Dispatch { kernel, tier: _, reads, writes } = dispatch;
         let mut resources = vec![wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: uniforms,
             offset: index * UNIFORM_STRIDE,
@@ -163,6 +165,11 @@ impl Memory {
         });
         Prepared { pipeline, bindings, grid: launch.grid }
     }
+}
+
+/// Shaders read whole vec4: what is bound is rounded up. Behind a parameter lies the arena's padding.
+fn whole_vectors(len: usize) -> usize {
+    len.next_multiple_of(4)
 }
 
 /// The operands in the shader's order: one that a variant does not read is bound to the first.

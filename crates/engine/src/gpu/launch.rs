@@ -4,7 +4,7 @@
 //! where it wants it, the step. An operand that a variant of a kernel does not use is bound all the
 //! same, to the first operand or to a spare buffer.
 
-use crate::{Form, Kernel, Stack, Then, kernel::NORM_PARTIALS};
+use crate::{Form, Kernel, Stack, Then, Tier, kernel::NORM_PARTIALS};
 
 use super::{launch_images as images, launch_rows as rows, launch_values as values};
 
@@ -64,15 +64,15 @@ impl Launch {
         self
     }
 
-    /// The launch of a kernel.
-    pub(super) fn of(kernel: &Kernel) -> Self {
+    /// The launch of a kernel in one of the tiers that it has.
+    pub(super) fn of(kernel: &Kernel, tier: Tier) -> Self {
         match *kernel {
-            Kernel::MatMul { .. } => matmul(kernel),
+            Kernel::MatMul { .. } => matmul(kernel, tier),
             Kernel::Conv2d { .. }
             | Kernel::Conv2dGradX { .. }
             | Kernel::Conv2dGradWeight { .. }
             | Kernel::Pool2d { .. }
-            | Kernel::Pool2dGrad { .. } => images::launch(kernel),
+            | Kernel::Pool2dGrad { .. } => images::launch(kernel, tier),
             Kernel::Embedding { .. }
             | Kernel::EmbeddingGrad { .. }
             | Kernel::Norm { .. }
@@ -84,7 +84,7 @@ impl Launch {
             | Kernel::AttentionGradKv { .. }
             | Kernel::Softmax { .. }
             | Kernel::SoftmaxGrad { .. }
-            | Kernel::CrossEntropy { .. } => rows::launch(kernel),
+            | Kernel::CrossEntropy { .. } => rows::launch(kernel, tier),
             Kernel::Unary { .. }
             | Kernel::UnaryGrad { .. }
             | Kernel::Binary { .. }
@@ -106,7 +106,7 @@ impl Launch {
             Kernel::ClipScale { clip_bits } => Self::new(shader!("clip_scale"), 1, vec![clip_bits], [1, 1, 1]),
             Kernel::AdamW { len, decay_len, constants: [beta1, beta2, eps, decay], skip_start, skip_end } => {
                 let words = vec![len, decay_len, beta1, beta2, eps, decay, skip_start, skip_end];
-                Self::new(shader!("adamw"), 2, words, values::grid(len)).writing(3).stepped()
+                Self::new(shader!("adamw"), 2, words, values::grid(len / 4)).writing(3).stepped()
             }
             Kernel::Sgd { len, decay_len, momentum_bits, decay_bits } => {
                 let words = vec![len, decay_len, momentum_bits, decay_bits];
@@ -128,7 +128,7 @@ pub(super) fn row_grid(rows: u32) -> [u32; 3] {
     [rows.min(GRID_MAX), rows.div_ceil(GRID_MAX), 1]
 }
 
-fn matmul(kernel: &Kernel) -> Launch {
+fn matmul(kernel: &Kernel, tier: Tier) -> Launch {
     let &Kernel::MatMul { form, m, n, k, bias, then, row_sums, batch } = kernel else {
         unreachable!("asked by its kind")
     };
@@ -149,7 +149,7 @@ fn matmul(kernel: &Kernel) -> Launch {
         Then::Blend { alpha_bits, beta_bits } => (alpha_bits, beta_bits),
         _ => (0, 0),
     };
-    let constants = [
+    let mut constants = vec![
         ("BIAS", u32::from(bias)),
         ("THEN", then),
         ("FUNCTION", f),
@@ -157,7 +157,15 @@ fn matmul(kernel: &Kernel) -> Launch {
         ("ROW_SUMS", u32::from(row_sums)),
     ];
     let words = vec![m, n, k, a_row, a_column, b_row, b_column, alpha, beta];
-    Launch::new(shader!("matmul"), 4, words, [n.div_ceil(32), m.div_ceil(32).min(GRID_MAX), batch])
-        .with(&constants)
-        .writing(2)
+    let grid = |side: u32| [n.div_ceil(side), m.div_ceil(side).min(GRID_MAX), batch];
+    let turned = [("LEFT_TURNED", u32::from(form == Form::Tn)), ("RIGHT_TURNED", u32::from(form == Form::Nt))];
+    let (source, grid) = match tier {
+        Tier::Plain => (shader!("matmul"), grid(32)),
+        Tier::Registers => (shader!("matmul_wide"), grid(64)),
+        Tier::Shared => (shader!("matmul_shared"), grid(64)),
+    };
+    if tier != Tier::Plain {
+        constants.extend(turned);
+    }
+    Launch::new(source, 4, words, grid).with(&constants).writing(2)
 }

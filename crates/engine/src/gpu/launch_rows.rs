@@ -1,14 +1,15 @@
 //! Launches of the kernels over rows: tables, norms, positions, attention, cross-entropy.
 
-use super::launch::{Launch, row_grid, shader};
+use super::launch::{GRID_MAX, Launch, row_grid, shader};
 use super::launch_values::grid;
-use crate::{AttentionSizes, Kernel};
+use crate::{AttentionSizes, Kernel, Tier};
 
 /// Rows whose weight gradients one workgroup adds up before the next takes over: there is one
 /// workgroup for each 64 columns.
 const COLUMNS: u32 = 64;
 
-pub(super) fn launch(kernel: &Kernel) -> Launch {
+pub(super) fn launch(kernel: &Kernel, tier: Tier) -> Launch {
+    let shared = tier == Tier::Shared;
     match *kernel {
         Kernel::Embedding { rows, width, vocabulary, period } => {
             let constants = [("POSITIONS", u32::from(period > 0))];
@@ -17,15 +18,37 @@ pub(super) fn launch(kernel: &Kernel) -> Launch {
         }
         Kernel::EmbeddingGrad { rows, width, vocabulary } => {
             let words = vec![rows, width, vocabulary];
-            Launch::new(shader!("embedding_grad"), 2, words, grid(vocabulary * width))
+            match shared {
+                true => Launch::new(
+                    shader!("embedding_grad"),
+                    2,
+                    words,
+                    [vocabulary.min(GRID_MAX), width.div_ceil(COLUMNS), 1],
+                ),
+                false => Launch::new(
+                    shader!("embedding_grad_rows"),
+                    2,
+                    words,
+                    lane_grid(vocabulary.saturating_mul(width / 4)),
+                ),
+            }
         }
         Kernel::Norm { rows, width, eps_bits, centred } => {
             let words = vec![rows, width, eps_bits];
-            Launch::new(shader!("norm"), 3, words, row_grid(rows)).with(&[("CENTRED", u32::from(centred))])
+            let launch = match shared {
+                true => Launch::new(shader!("norm"), 3, words, row_grid(rows)),
+                false => Launch::new(shader!("norm_rows"), 3, words, lane_grid(rows)),
+            };
+            launch.with(&[("CENTRED", u32::from(centred))])
         }
         Kernel::NormGrad { rows, width, eps_bits, centred, add } => {
             let constants = [("CENTRED", u32::from(centred)), ("ADD", u32::from(add))];
-            Launch::new(shader!("norm_grad"), 4, vec![rows, width, eps_bits], row_grid(rows)).with(&constants)
+            let words = vec![rows, width, eps_bits];
+            let launch = match shared {
+                true => Launch::new(shader!("norm_grad"), 4, words, row_grid(rows)),
+                false => Launch::new(shader!("norm_grad_rows"), 4, words, lane_grid(rows)),
+            };
+            launch.with(&constants)
         }
         Kernel::NormWeightGrad { rows, width, eps_bits, centred, bias } => {
             let constants = [("CENTRED", u32::from(centred)), ("BIAS", u32::from(bias))];
@@ -38,18 +61,28 @@ pub(super) fn launch(kernel: &Kernel) -> Launch {
             let words = vec![rows, packed, positions, heads, width, sign.to_bits()];
             Launch::new(shader!("rope"), 2, words, grid(rows * packed))
         }
-        Kernel::Attention { sizes } => attention(shader!("attention"), sizes, 1, 2),
-        Kernel::AttentionGradQ { sizes } => attention(shader!("attention_grad_q"), sizes, 4, 2),
+        Kernel::Attention { sizes } => match shared {
+            true => attention(shader!("attention"), sizes, 1, 2),
+            false => attention_blocks(shader!("attention_blocks"), sizes, 1, 2),
+        },
+        Kernel::AttentionGradQ { sizes } => match shared {
+            true => attention(shader!("attention_grad_q"), sizes, 4, 2),
+            false => attention_blocks(shader!("attention_grad_q_blocks"), sizes, 4, 2),
+        },
         Kernel::AttentionGradKv { sizes } => {
-            let mut launch = attention(shader!("attention_grad_kv"), sizes, 4, 1);
+            let mut launch = match shared {
+                true => attention(shader!("attention_grad_kv"), sizes, 4, 1),
+                false => attention_blocks(shader!("attention_grad_kv_blocks"), sizes, 4, 1),
+            };
             launch.grid[1] = sizes.kv_heads;
             launch
         }
         Kernel::Softmax { rows, width } => softmax(rows, width, false),
         Kernel::SoftmaxGrad { rows, width } => softmax(rows, width, true),
-        Kernel::CrossEntropy { rows, classes } => {
-            Launch::new(shader!("cross_entropy"), 2, vec![rows, classes], row_grid(rows)).writing(2)
-        }
+        Kernel::CrossEntropy { rows, classes } => match shared {
+            true => Launch::new(shader!("cross_entropy"), 2, vec![rows, classes], row_grid(rows)).writing(2),
+            false => Launch::new(shader!("cross_entropy_rows"), 2, vec![rows, classes], lane_grid(rows)).writing(2),
+        },
         _ => unreachable!("asked by its kind"),
     }
 }
@@ -63,9 +96,30 @@ const ATTENTION_BLOCK: u32 = 32;
 
 /// One workgroup a block of positions, a head and a sample.
 fn attention(source: (&'static str, &'static str), sizes: AttentionSizes, reads: usize, writes: usize) -> Launch {
-    let AttentionSizes { batch, t, heads, kv_heads, width, causal } = sizes;
-    let scale = 1.0 / (width as f32).sqrt();
-    let words = vec![batch, t, heads, kv_heads, width, scale.to_bits()];
-    let constants = [("WIDTH", width), ("CAUSAL", u32::from(causal))];
-    Launch::new(source, reads, words, [t.div_ceil(ATTENTION_BLOCK), heads, batch]).with(&constants).writing(writes)
+    let constants = [("WIDTH", sizes.width), ("CAUSAL", u32::from(sizes.causal))];
+    let grid = [sizes.t.div_ceil(ATTENTION_BLOCK), sizes.heads, sizes.batch];
+    Launch::new(source, reads, attention_words(sizes), grid).with(&constants).writing(writes)
+}
+
+/// One invocation four positions and sixteen values of a head of a sample.
+fn attention_blocks(
+    source: (&'static str, &'static str),
+    sizes: AttentionSizes,
+    reads: usize,
+    writes: usize,
+) -> Launch {
+    let invocations = sizes.t.div_ceil(4) * sizes.width.div_ceil(16);
+    let grid = [invocations.div_ceil(64), sizes.heads, sizes.batch];
+    let constants = [("CAUSAL", u32::from(sizes.causal))];
+    Launch::new(source, reads, attention_words(sizes), grid).with(&constants).writing(writes)
+}
+
+fn attention_words(sizes: AttentionSizes) -> Vec<u32> {
+    let AttentionSizes { batch, t, heads, kv_heads, width, causal: _ } = sizes;
+    vec![batch, t, heads, kv_heads, width, (1.0 / (width as f32).sqrt()).to_bits()]
+}
+
+/// An invocation a row, 64 to a workgroup; past the grid's limit each takes several.
+fn lane_grid(rows: u32) -> [u32; 3] {
+    [rows.div_ceil(64).clamp(1, GRID_MAX), 1, 1]
 }

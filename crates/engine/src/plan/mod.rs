@@ -10,7 +10,7 @@ mod slots;
 use potluck_graph::{DType, Loss, Op, Program, differentiate, loss_rows};
 use potluck_protocol::{BlobId, Recipe, limits};
 
-use crate::{EngineError, Kernel, kernel::PRODUCTS_MAX};
+use crate::{EngineError, Kernel, Tier, kernel::PRODUCTS_MAX};
 use arena::Arena;
 
 /// A tensor's place in memory.
@@ -39,10 +39,19 @@ pub enum Place {
 pub struct Dispatch {
     /// What to compute.
     pub kernel: Kernel,
+    /// How a GPU computes it.
+    pub tier: Tier,
     /// What it reads, in the kernel's order.
     pub reads: Vec<Place>,
     /// Where the results go, in the kernel's order; never one of the places that it reads.
     pub writes: Vec<Place>,
+}
+
+impl Dispatch {
+    /// A kernel over its operands, in its usual tier.
+    pub(crate) fn new(kernel: Kernel, reads: Vec<Place>, writes: Vec<Place>) -> Self {
+        Self { kernel, tier: Tier::usual(&kernel), reads, writes }
+    }
 }
 
 /// A program, differentiated, fused and laid out for one batch size and recipe.

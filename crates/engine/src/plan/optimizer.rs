@@ -42,8 +42,8 @@ pub(super) fn optimizer(recipe: &Recipe, arena: &Arena, mut slots: Slots<'_>) ->
     let scale = slots.new_slot(1);
     let clip_bits = recipe.clip_norm.to_bits();
     let mut all = vec![
-        Dispatch { kernel: Kernel::NormPartials { len }, reads: vec![gradients], writes: vec![partials] },
-        Dispatch { kernel: Kernel::ClipScale { clip_bits }, reads: vec![partials], writes: vec![scale] },
+        Dispatch::new(Kernel::NormPartials { len }, vec![gradients], vec![partials]),
+        Dispatch::new(Kernel::ClipScale { clip_bits }, vec![partials], vec![scale]),
     ];
     let decay_len = arena.decay_len as u32;
     let adamw = |constants: [f32; 4], (start, end): (usize, usize)| Kernel::AdamW {
@@ -70,7 +70,7 @@ pub(super) fn optimizer(recipe: &Recipe, arena: &Arena, mut slots: Slots<'_>) ->
             Kernel::Sgd { len, decay_len, momentum_bits: momentum.to_bits(), decay_bits: weight_decay.to_bits() }
         }
     };
-    all.push(Dispatch { kernel: last, reads: vec![gradients, scale], writes: vec![parameters] });
+    all.push(Dispatch::new(last, vec![gradients, scale], vec![parameters]));
     all
 }
 
@@ -125,17 +125,17 @@ fn muon(
     };
     let blend = |alpha: f32, beta: f32| Then::Blend { alpha_bits: alpha.to_bits(), beta_bits: beta.to_bits() };
     let reads = vec![gradients, scale, table];
-    let mut all = vec![Dispatch { kernel: Kernel::MuonGather(stack), reads, writes: vec![x] }];
+    let mut all = vec![Dispatch::new(Kernel::MuonGather(stack), reads, vec![x])];
     for _ in 0..NEWTON_SCHULZ_STEPS {
         let outer = product(Form::Nt, [n, n, m], Then::Store);
         let inner = product(Form::Nn, [n, n, n], blend(c, b));
         let step = product(Form::Nn, [n, m, n], blend(1.0, a));
-        all.push(Dispatch { kernel: outer, reads: vec![x, x], writes: vec![gram] });
-        all.push(Dispatch { kernel: inner, reads: vec![gram, gram, gram], writes: vec![polynomial] });
-        all.push(Dispatch { kernel: step, reads: vec![polynomial, x, x], writes: vec![spare] });
+        all.push(Dispatch::new(outer, vec![x, x], vec![gram]));
+        all.push(Dispatch::new(inner, vec![gram, gram, gram], vec![polynomial]));
+        all.push(Dispatch::new(step, vec![polynomial, x, x], vec![spare]));
         std::mem::swap(&mut x, &mut spare);
     }
     let kernel = Kernel::MuonApply { stack, decay_bits: decay.to_bits() };
-    all.push(Dispatch { kernel, reads: vec![x, table], writes: vec![parameters] });
+    all.push(Dispatch::new(kernel, vec![x, table], vec![parameters]));
     all
 }

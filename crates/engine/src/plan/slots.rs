@@ -41,7 +41,7 @@ impl Layout {
             }
             let place = |values: &[Value]| values.iter().map(|&value| layout.places[&value]).collect();
             let (reads, writes) = (place(&lowered_step.reads), place(&lowered_step.writes));
-            layout.dispatches.push(Dispatch { kernel: lowered_step.kernel, reads, writes });
+            layout.dispatches.push(Dispatch::new(lowered_step.kernel, reads, writes));
             for value in lowered_step.reads.iter().chain(&lowered_step.writes) {
                 if let (Some(&last), Some(&Place::Slot(slot))) = (last_use.get(value), layout.places.get(value))
                     && last == step

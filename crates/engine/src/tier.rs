@@ -1,0 +1,72 @@
+//! The ways in which a kernel can be laid over a GPU's invocations. All of them compute the same
+//! thing, each with its own order of additions: so the choice is part of a plan and of its id. The
+//! processor's executor knows only one way and ignores the choice.
+
+use crate::{Form, Kernel, kernel::ConvSizes};
+
+/// How a kernel is laid over a GPU's invocations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tier {
+    /// Any sizes, and the only way of most kernels. Products: tier A, a block of 4 x 4 in registers.
+    Plain,
+    /// More work an invocation in registers, no workgroup memory, certain sizes only. Products: a
+    /// block of 8 x 8 of whole vec4. Rows: an invocation a row.
+    Registers,
+    /// Through workgroup memory. Products: tier B, a tile of 64 x 64. Rows: a workgroup a row.
+    Shared,
+}
+
+impl Tier {
+    /// The tiers in which a kernel exists, the first being the one for a GPU that nobody measured.
+    pub fn options(kernel: &Kernel) -> &'static [Tier] {
+        use Tier::{Plain, Registers, Shared};
+        match *kernel {
+            Kernel::MatMul { form, m, n, k, .. } if fits_four(form, [m, n, k]) => &[Registers, Shared, Plain],
+            Kernel::MatMul { .. } => &[Plain],
+            Kernel::Norm { width, .. } | Kernel::NormGrad { width, .. } if width % 4 == 0 => &[Shared, Registers],
+            Kernel::EmbeddingGrad { width, .. } if width % 4 == 0 => &[Shared, Registers],
+            Kernel::Attention { sizes } | Kernel::AttentionGradQ { sizes } | Kernel::AttentionGradKv { sizes }
+                if sizes.width % 4 == 0 =>
+            {
+                &[Shared, Registers]
+            }
+            Kernel::CrossEntropy { .. } => &[Shared, Registers],
+            Kernel::Norm { .. }
+            | Kernel::NormGrad { .. }
+            | Kernel::EmbeddingGrad { .. }
+            | Kernel::Attention { .. }
+            | Kernel::AttentionGradQ { .. }
+            | Kernel::AttentionGradKv { .. }
+            | Kernel::Conv2dGradWeight { .. } => &[Shared],
+            Kernel::Conv2dGradX { sizes } if slides(sizes) => &[Registers, Plain],
+            Kernel::Pool2dGrad { sizes, .. } if apart(sizes) => &[Registers, Plain],
+            _ => &[Plain],
+        }
+    }
+
+    /// The tier of a GPU that nobody measured.
+    pub fn usual(kernel: &Kernel) -> Tier {
+        Self::options(kernel)[0]
+    }
+
+    /// The tier of an adapter that is a program: there a barrier costs more than what it saves.
+    pub fn of_software(kernel: &Kernel) -> Tier {
+        let options = Self::options(kernel);
+        options.iter().copied().find(|&tier| tier != Tier::Shared).unwrap_or(options[0])
+    }
+}
+
+/// Every vec4 of the operands is whole.
+fn fits_four(form: Form, [m, n, k]: [u32; 3]) -> bool {
+    n % 4 == 0 && k % 4 == 0 && (m % 4 == 0 || form != Form::Tn)
+}
+
+/// The gradient is a convolution itself, with no fewer than no zeros around.
+fn slides(sizes: ConvSizes) -> bool {
+    sizes.stride == 1 && sizes.padding < sizes.size
+}
+
+/// No pixel is in two windows.
+fn apart(sizes: ConvSizes) -> bool {
+    sizes.stride >= sizes.size && sizes.padding == 0
+}
