@@ -103,15 +103,15 @@ function softwareVulkan() {
 /**
  * Starts a browser in a fresh profile.
  * @param {BrowserName} name
- * @param {{ webgpu?: boolean }} [options]
+ * @param {{ webgpu?: boolean, commandMillis?: number }} [options]
  * @returns {Promise<import("puppeteer-core").Browser>}
  */
-export async function launch(name, { webgpu = true } = {}) {
+export async function launch(name, { webgpu = true, commandMillis = COMMAND_MILLIS } = {}) {
   const executablePath = findBrowser(name);
   if (executablePath === null) {
     throw new Error(`${name} is not installed: install it, or name its program in POTLUCK_${name.toUpperCase()}`);
   }
-  const common = { executablePath, headless: true, timeout: START_MILLIS, protocolTimeout: COMMAND_MILLIS };
+  const common = { executablePath, headless: true, timeout: START_MILLIS, protocolTimeout: commandMillis };
   const driver = process.env.VK_ICD_FILENAMES ? {} : softwareVulkan();
   if (name === "chromium") {
     const args = [...CHROMIUM_FLAGS, ...(webgpu ? CHROMIUM_WEBGPU : CHROMIUM_NO_WEBGPU)];

@@ -42,4 +42,7 @@ export function writeMeasurement(name, rows, limits) {
 export const atLeast = (what, limit, value) => ({ what, limit, value, holds: value >= limit });
 
 /** @param {string} what @param {number} limit @param {number} value @returns {Limit} */
+export const atMost = (what, limit, value) => ({ what, limit, value, holds: value <= limit });
+
+/** @param {string} what @param {number} limit @param {number} value @returns {Limit} */
 export const below = (what, limit, value) => ({ what, limit, value, holds: value < limit });

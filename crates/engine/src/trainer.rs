@@ -174,16 +174,27 @@ impl Trainer {
         Ok(self.plan.parameters.iter().flat_map(|&(offset, len)| &arena[offset..][..len]).copied().collect())
     }
 
+    /// The prediction (logits) for a batch of at most the recipe's size, row-major, one sample after
+    /// another; parameters stay. The columns that the loss compares with must be there and are not
+    /// used.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub async fn forward(&mut self, batch: &[Column]) -> Result<Vec<f32>, EngineError> {
+        let samples = self.run_forward(batch).await?;
+        let (place, len) = self.plan.prediction;
+        let mut values = self.executor.read(place).await?;
+        values.truncate(len / self.plan.batch as usize * samples as usize);
+        Ok(values)
+    }
+
     /// Loss and correctness over a batch of at most the recipe's size; parameters stay.
     ///
     /// # Errors
     /// As [`Trainer::step`].
     pub async fn evaluate(&mut self, batch: &[Column]) -> Result<BatchEvaluation, EngineError> {
-        let per_sample = self.plan.inputs.first().map_or(1, |&(_, full)| full / self.plan.batch as usize);
-        let samples = (batch.first().map_or(0, Column::len) / per_sample) as u32;
-        self.load(batch, samples.clamp(1, self.plan.batch))?;
+        let samples = self.run_forward(batch).await?;
         let rows = self.plan.stats_rows / self.plan.batch * samples;
-        self.executor.run(0..self.plan.forward_count, StepValues::evaluation()).await?;
         let stats = self.executor.read(Place::Slot(self.plan.stats)).await?;
         let mut sum = BatchEvaluation { rows: rows.into(), samples: samples.into(), ..Default::default() };
         for row in stats.chunks_exact(2).take(rows as usize) {
@@ -191,6 +202,15 @@ impl Trainer {
             sum.correct += u64::from(row[1] > 0.5);
         }
         Ok(sum)
+    }
+
+    /// Runs the forward dispatches without dropout; returns the samples of the batch.
+    async fn run_forward(&mut self, batch: &[Column]) -> Result<u32, EngineError> {
+        let per_sample = self.plan.inputs.first().map_or(1, |&(_, full)| full / self.plan.batch as usize);
+        let samples = (batch.first().map_or(0, Column::len) / per_sample) as u32;
+        self.load(batch, samples.clamp(1, self.plan.batch))?;
+        self.executor.run(0..self.plan.forward_count, StepValues::evaluation()).await?;
+        Ok(samples)
     }
 
     /// Checks and writes the columns of `samples` samples.

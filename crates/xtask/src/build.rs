@@ -17,6 +17,9 @@ use crate::recipe::{Recipe, Variant};
 use crate::setup::Tools;
 use crate::shell;
 
+/// The npm package `potluck-engine`, below the target folder.
+const ENGINE_PACKAGE: &str = "npm/potluck-engine";
+
 /// Everything that a command after this one may start or serve.
 pub(crate) fn run(project: &Project, tools: &Tools, phases: &mut Phases) -> Result<()> {
     let recipe = Recipe::read(project)?;
@@ -37,13 +40,14 @@ pub(crate) fn run(project: &Project, tools: &Tools, phases: &mut Phases) -> Resu
             running.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow!("packing panicked"))?)
         })
     })?;
+    phases.run("npm package", || complete_engine_package(project))?;
     phases.run("pages", || bundle_pages(project, tools))?;
     phases.run("size budget", || budget::check(project, &recipe))
 }
 
 /// Every wasm package, and where under `target/` its variants go, a folder each.
-fn packages(recipe: &Recipe) -> [(&str, &str); 2] {
-    [(&recipe.page, PAGE_FOLDER), (&recipe.tests, "web-tests")]
+fn packages(recipe: &Recipe) -> [(&str, &str); 3] {
+    [(&recipe.page, PAGE_FOLDER), (&recipe.engine, ENGINE_PACKAGE), (&recipe.tests, "web-tests")]
 }
 
 const PAGE_FOLDER: &str = "wasm-pack/browser";
@@ -139,6 +143,17 @@ impl Packer<'_> {
         shell::run_quietly(&mut command)?;
         fs::rename(&optimised, module).with_context(|| format!("cannot replace {}", module.display()))
     }
+}
+
+/// Puts what is written by hand beside the packed module of the npm package.
+fn complete_engine_package(project: &Project) -> Result<()> {
+    let (from, to) = (project.at("crates/engine-js/package"), project.target(ENGINE_PACKAGE));
+    for entry in fs::read_dir(&from).with_context(|| format!("cannot read {}", from.display()))? {
+        let file = entry?.path();
+        let name = file.file_name().context("a file has a name")?;
+        fs::copy(&file, to.join(name)).with_context(|| format!("cannot copy {}", file.display()))?;
+    }
+    Ok(())
 }
 
 fn bundle_pages(project: &Project, tools: &Tools) -> Result<()> {

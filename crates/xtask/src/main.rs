@@ -5,6 +5,7 @@
 //! training works: it starts other programs, reads what they print and says what to do next.
 #![allow(clippy::print_stdout, reason = "a command line program talks to its user")]
 
+mod bench;
 mod budget;
 mod build;
 mod ci;
@@ -44,6 +45,7 @@ cargo xtask COMMAND
   crash             kill the coordinator at 200 random moments under load, check that nothing is lost;
                     `cargo xtask crash --help` says how
   tidy              the project's own rules: crate arrows, module docs, file lengths, words
+  bench [--help]    steps and products against the pinned peers, in one browser, taking turns
   shots             screenshots of the widget and the dashboard into docs/images/
   limits            the measured limits that do not hold, from target/measure and docs/measurements
   help              this text
@@ -99,6 +101,10 @@ fn run() -> Result<()> {
         "demo" => {
             let arguments = rest(&mut parser)?;
             drivers::demo(&project, &mut phases, &arguments)?;
+        }
+        "bench" => {
+            let arguments = rest(&mut parser)?;
+            bench::run(&project, &mut phases, &arguments)?;
         }
         "shots" => {
             let arguments = rest(&mut parser)?;

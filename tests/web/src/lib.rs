@@ -2,8 +2,8 @@
 //! Nothing of this is in the package that visitors load.
 
 use potluck_engine::{
-    Choice, Engine,
-    conformance::{cases, run_case},
+    Choice, Engine, Form,
+    conformance::{self, cases, run_case},
 };
 use wasm_bindgen::prelude::*;
 
@@ -11,12 +11,7 @@ use wasm_bindgen::prelude::*;
 /// `{case, backend, error, tolerance, pass, failure}`. Rejects where the backend is not there.
 #[wasm_bindgen]
 pub async fn run_cases(backend: String) -> Result<JsValue, JsError> {
-    let choice = match backend.as_str() {
-        "webgpu" => Choice::Gpu,
-        "cpu" => Choice::Cpu,
-        other => return Err(JsError::new(&format!("backend is {other:?}, expected \"webgpu\" or \"cpu\""))),
-    };
-    let engine = Engine::open(choice).await?;
+    let engine = Engine::open(choice(&backend)?).await?;
     let mut results = Vec::new();
     for case in cases() {
         results.push(run_case(&case, &engine).await);
@@ -34,4 +29,41 @@ pub fn variant() -> String {
 #[wasm_bindgen]
 pub async fn adapter() -> Result<String, JsError> {
     Ok(Engine::open(Choice::Gpu).await?.adapter())
+}
+
+/// One square matrix product alone, for the benchmarks: no program is one product.
+#[wasm_bindgen]
+pub struct Product(conformance::Product);
+
+#[wasm_bindgen]
+impl Product {
+    /// Prepares `a . b` on `webgpu` or `cpu`; `form` is `nn`, `nt` or `tn`.
+    pub async fn open(backend: String, form: String, size: u32, a: Vec<f32>, b: Vec<f32>) -> Result<Product, JsError> {
+        let form = match form.as_str() {
+            "nn" => Form::Nn,
+            "nt" => Form::Nt,
+            "tn" => Form::Tn,
+            other => return Err(JsError::new(&format!("form is {other:?}, expected nn, nt or tn"))),
+        };
+        let engine = Engine::open(choice(&backend)?).await?;
+        Ok(Self(conformance::Product::open(&engine, form, size, &a, &b).await?))
+    }
+
+    /// Multiplies once and waits until it is done.
+    pub async fn run(&mut self) -> Result<(), JsError> {
+        Ok(self.0.run().await?)
+    }
+
+    /// The first value of the product.
+    pub async fn corner(&mut self) -> Result<f32, JsError> {
+        Ok(self.0.corner().await?)
+    }
+}
+
+fn choice(backend: &str) -> Result<Choice, JsError> {
+    match backend {
+        "webgpu" => Ok(Choice::Gpu),
+        "cpu" => Ok(Choice::Cpu),
+        other => Err(JsError::new(&format!("backend is {other:?}, expected \"webgpu\" or \"cpu\""))),
+    }
 }

@@ -3,11 +3,14 @@
 //! the browsers' test page run the same list.
 
 mod kernels;
+mod product;
 mod programs;
 mod reference;
 
 use potluck_protocol::Optimizer;
 use serde::Serialize;
+
+pub use product::Product;
 
 use crate::{Dispatch, Engine, EngineError, Kernel, Place, Plan};
 

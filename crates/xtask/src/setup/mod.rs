@@ -74,6 +74,12 @@ impl Tools {
         self.command(&self.node)
     }
 
+    /// The packages of `bench/`, the peers that nothing but the benchmark needs.
+    pub(crate) fn bring_peers(&self, project: &Project) -> Result<()> {
+        let node = node::Node { node: self.node.clone(), npm: self.npm.clone() };
+        node::bring_packages(project, &node, "bench")
+    }
+
     /// The interpreter of the project's own environment.
     pub(crate) fn python(&self) -> Option<&Path> {
         self.python.as_deref()
@@ -160,7 +166,7 @@ fn gather(project: &Project, need: Need) -> Result<Tools> {
         }
     }
     let node = node::bring(environment.as_deref())?;
-    node::bring_packages(project, &node)?;
+    node::bring_packages(project, &node, "www")?;
 
     let mut found = Vec::new();
     if browsers_wanted {

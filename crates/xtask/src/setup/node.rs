@@ -78,20 +78,21 @@ pub(super) fn bring(python: Option<&Path>) -> Result<Node> {
     bail!("Node {MAJOR_MIN} or newer with npm is missing: install it, or name it in POTLUCK_NODE");
 }
 
-/// `npm ci`, only when the lock file changed. Scripts of packages are never run.
-pub(super) fn bring_packages(project: &Project, node: &Node) -> Result<()> {
-    let stamp = Stamp::new(project, "npm");
+/// `npm ci` in a folder of the clone, only when its lock file changed. Scripts of packages are
+/// never run.
+pub(super) fn bring_packages(project: &Project, node: &Node, folder: &str) -> Result<()> {
+    let stamp = Stamp::new(project, &format!("npm-{folder}"));
     let fingerprint = Fingerprint::of(&["npm ci"])
-        .path(&project.at("www/package-lock.json"))?
-        .path(&project.at("www/package.json"))?;
+        .path(&project.at(folder).join("package-lock.json"))?
+        .path(&project.at(folder).join("package.json"))?;
     // npm writes this file last, so it tells a whole installation from an interrupted one.
-    let installed = project.at("www/node_modules/.package-lock.json");
+    let installed = project.at(folder).join("node_modules/.package-lock.json");
     if stamp.matches(&fingerprint, &[&installed]) {
         return Ok(());
     }
-    println!("  npm ci in www/");
+    println!("  npm ci in {folder}/");
     let mut install = node.command(&node.npm);
-    install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(project.at("www"));
+    install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(project.at(folder));
     shell::run_quietly(&mut install)?;
     stamp.write(&fingerprint)
 }

@@ -9,7 +9,7 @@ use crate::project::Project;
 use crate::shell;
 
 /// A crate's folder and the crates of this workspace that it may use, development uses aside.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     // Vocabulary and pure cores. They read no clock and do no I/O.
     ("protocol", &[]),
     ("graph", &["protocol"]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("engine", &["graph", "protocol"]),
     ("volunteer", &["engine", "graph", "update", "protocol"]),
     ("browser", &["volunteer", "engine", "protocol"]),
+    ("engine-js", &["engine", "graph", "protocol"]),
     // What an owner runs.
     ("data", &["graph", "protocol"]),
     ("www", &[]),

@@ -1,0 +1,149 @@
+// The benchmark: ours and the peers in one headless Chromium, taking turns. `cargo xtask bench` sets
+// everything up and calls this; `--help` there tells the options.
+
+import { parseArgs } from "node:util";
+import { describeBrowser, launch } from "../tests/browser/browsers.mjs";
+import { writeMeasurement } from "../tests/browser/measure.mjs";
+import { absent, disagreement, limits, ratio, row } from "./figures.mjs";
+import { openSite } from "./site.mjs";
+import { printLimits, printRows } from "./table.mjs";
+import { WORKLOADS } from "./workloads.mjs";
+
+const RUNNERS = ["potluck", "jax-js", "tfjs"];
+const BACKENDS = ["webgpu", "wasm"];
+
+/** What a runner cannot do at all, and why; tried by hand at these versions. */
+const ABSENT = [
+  { runner: "tfjs", backend: "wasm", workload: /^cnn/, why: "tfjs 4.22.0 has no gradient of a convolution on wasm" },
+];
+
+/** Iterations that are not counted: compilers and clocks of the machine settle. */
+const SETTLE = 2;
+
+/** Quick workloads go on for this long, so that a median is one. */
+const MEASURE_MILLIS = 2000;
+const ITERATIONS_MAX = 60;
+
+/** The slowest single answer: the first step of the slowest peer on a software adapter. */
+const COMMAND_MILLIS = 900_000;
+
+/** Fresh browsers in which our warm-up is taken, since it happens once in each. */
+const WARM_RUNS = 3;
+
+const { values: options } = parseArgs({
+  options: {
+    only: { type: "string" },
+    runner: { type: "string" },
+    backend: { type: "string" },
+    steps: { type: "string", default: "7" },
+  },
+});
+
+/** @param {string | undefined} given @param {string[]} known @param {string} what */
+function chosen(given, known, what) {
+  const names = given?.split(",") ?? known;
+  const wrong = names.find((name) => !known.includes(name));
+  if (wrong !== undefined) throw new Error(`${wrong} is no ${what}; these are: ${known.join(", ")}`);
+  return names;
+}
+
+const runners = chosen(options.runner, RUNNERS, "runner");
+const backends = chosen(options.backend, BACKENDS, "backend");
+const wanted = options.only?.split(",");
+const workloads = WORKLOADS.filter(({ name }) => wanted?.some((start) => name.startsWith(start)) ?? true);
+const steps = Number(options.steps);
+if (workloads.length === 0) throw new Error(`no workload is called ${options.only}; these are: ${WORKLOADS.map(({ name }) => name).join(", ")}`);
+if (!Number.isInteger(steps) || steps < 1) throw new Error(`--steps is ${options.steps}, expected a whole number from 1`);
+
+const say = (text) => process.stderr.write(`${text}\n`);
+
+/** A runner's page, ready to begin. */
+async function openPage(browser, site, runner, backend) {
+  const page = await browser.newPage();
+  page.on("console", (message) => message.type() === "error" && say(`  ${runner}: ${message.text()}`));
+  page.on("pageerror", (error) => say(`  ${runner}: ${error}`));
+  await page.goto(site.address(runner, backend), { waitUntil: "domcontentloaded" });
+  await page.waitForFunction(() => "bench" in window);
+  return page;
+}
+
+const begin = (page, name, backend) =>
+  page.evaluate((one, on) => /** @type {any} */ (window).bench.begin(one, on), name, backend);
+
+const iterate = (page) => page.evaluate(() => /** @type {any} */ (window).bench.iterate());
+
+/** The first loss of ours in browsers of their own. @returns {Promise<number[]>} */
+async function warmRuns(site, name, backend) {
+  const millis = [];
+  for (let run = 1; run < WARM_RUNS; run += 1) {
+    const browser = await launch("chromium", { commandMillis: COMMAND_MILLIS });
+    try {
+      const page = await openPage(browser, site, "potluck", backend);
+      millis.push((await begin(page, name, backend)).millis);
+    } finally {
+      await browser.close();
+    }
+  }
+  return millis;
+}
+
+/** Everybody's turns at one workload on one backend. */
+async function measure(site, workload, backend) {
+  const { name } = workload;
+  const browser = await launch("chromium", { commandMillis: COMMAND_MILLIS });
+  const called = await describeBrowser(browser);
+  const missing = [];
+  /** @type {(import("./figures.mjs").Measured & { page: import("puppeteer-core").Page })[]} */
+  const entries = [];
+  try {
+    for (const runner of runners.filter((one) => workload.runners?.includes(one) ?? true)) {
+      const never = ABSENT.find((one) => one.runner === runner && one.backend === backend && one.workload.test(name));
+      if (never) {
+        missing.push(absent(name, runner, called, backend, never.why));
+        continue;
+      }
+      const page = await openPage(browser, site, runner, backend);
+      const { millis, loss, adapter } = await begin(page, name, backend);
+      say(`  ${runner}${adapter ? ` on ${adapter}` : ""}: first loss ${loss} after ${millis.toFixed(0)} ms`);
+      entries.push({ workload: name, runner, browser: called, backend, warm: [millis], first: loss, iterations: [], page });
+    }
+    const problem = disagreement(entries);
+    if (problem) throw new Error(`the runners do not compute the same: ${problem}`);
+    await takeTurns(entries);
+  } finally {
+    await browser.close();
+  }
+  const ours = entries.find(({ runner }) => runner === "potluck");
+  if (ours && workload.kind === "train") ours.warm.push(...(await warmRuns(site, name, backend)));
+  const rows = entries.map((entry) => ({ ...row(entry), ...(entry === ours ? { ratios: ratios(ours, entries) } : {}) }));
+  return [...rows, ...missing];
+}
+
+const ratios = (ours, entries) => entries.filter((entry) => entry !== ours).map((peer) => ratio(ours, peer));
+
+/** A, B, C, A, B, C, ... */
+async function takeTurns(entries) {
+  for (let turn = 0; turn < SETTLE; turn += 1) for (const { page } of entries) await iterate(page);
+  const started = performance.now();
+  for (let turn = 0; turn < ITERATIONS_MAX; turn += 1) {
+    if (turn >= steps && performance.now() - started > MEASURE_MILLIS) break;
+    for (const entry of entries) entry.iterations.push(await iterate(entry.page));
+  }
+}
+
+const site = await openSite(workloads, runners);
+const rows = [];
+try {
+  for (const workload of workloads) {
+    for (const backend of backends) {
+      say(`${workload.name} on ${backend}`);
+      rows.push(...(await measure(site, workload, backend)));
+    }
+  }
+} finally {
+  site.close();
+}
+const found = limits(rows);
+printRows(rows);
+printLimits(found);
+console.log(`\nwritten to ${writeMeasurement("bench", rows, found)}`);

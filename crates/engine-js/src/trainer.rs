@@ -1,0 +1,141 @@
+//! The classes and functions that cross into JavaScript.
+//!
+//! It must stay thin: parse, hand on, convert the error.
+
+use js_sys::{Float32Array, Object, Reflect, Uint8Array, Uint32Array};
+use potluck_engine::{Engine, Trainer};
+use potluck_graph::{Column, Program};
+use potluck_protocol::Backend;
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
+
+use crate::{
+    batch::{self, Given},
+    error::JsFault,
+    options::Options,
+    presets,
+};
+
+/// A program on a device. Calls must not overlap; the package's `Trainer` sees to that.
+#[wasm_bindgen]
+pub struct EngineTrainer {
+    program: Program,
+    trainer: Trainer,
+    backend: Backend,
+    adapter: String,
+    batch: u32,
+    lr: f32,
+}
+
+#[wasm_bindgen]
+impl EngineTrainer {
+    /// Opens a device and prepares a program (JSON) with options (JSON) and weights, or with first
+    /// weights from the options' seed.
+    pub async fn create(
+        program: String,
+        options: String,
+        weights: Option<Float32Array>,
+    ) -> Result<EngineTrainer, JsValue> {
+        Self::open(&program, &options, weights).await.map_err(thrown)
+    }
+
+    async fn open(program: &str, options: &str, weights: Option<Float32Array>) -> Result<Self, JsFault> {
+        let program = Program::parse(program.as_bytes())?;
+        let options = Options::parse(options)?;
+        let recipe = options.recipe()?;
+        let init = weights.map_or_else(|| program.initial(options.seed.into()), |given| given.to_vec());
+        let engine = Engine::open(options.backend.into()).await?;
+        let mut trainer = engine.trainer(&program, &recipe, &init).await?;
+        trainer.seed(options.seed.into());
+        let (backend, adapter) = (engine.backend(), engine.adapter());
+        Ok(Self { program, trainer, backend, adapter, batch: recipe.batch, lr: recipe.lr })
+    }
+
+    /// One optimizer step; resolves to the batch's mean loss before it.
+    pub async fn step(&mut self, batch: Object, lr: Option<f32>) -> Result<f32, JsValue> {
+        self.train(&batch, lr).await.map_err(thrown)
+    }
+
+    async fn train(&mut self, batch: &Object, lr: Option<f32>) -> Result<f32, JsFault> {
+        let columns = batch::for_step(&self.program, self.batch, &names(batch), |name| given(batch, name))?;
+        self.trainer.step(&columns, lr.unwrap_or(self.lr)).await?;
+        Ok(self.trainer.loss().await?)
+    }
+
+    /// The prediction (logits) for a batch of at most the trainer's size.
+    pub async fn forward(&mut self, batch: Object) -> Result<Float32Array, JsValue> {
+        self.predict(&batch).await.map(|values| Float32Array::from(values.as_slice())).map_err(thrown)
+    }
+
+    async fn predict(&mut self, batch: &Object) -> Result<Vec<f32>, JsFault> {
+        let columns = batch::for_forward(&self.program, self.batch, &names(batch), |name| given(batch, name))?;
+        Ok(self.trainer.forward(&columns).await?)
+    }
+
+    /// All parameters in the program's order, f32 little-endian.
+    pub async fn weights(&mut self) -> Result<Uint8Array, JsValue> {
+        let weights = self.trainer.weights().await.map_err(|error| thrown(error.into()))?;
+        let bytes: Vec<u8> = weights.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Ok(Uint8Array::from(bytes.as_slice()))
+    }
+
+    /// What is open, as JSON: `{backend, adapter, batch, parameters, dispatches, memoryBytes, plan}`.
+    pub fn describe(&self) -> String {
+        let plan = self.trainer.plan();
+        let backend = if matches!(self.backend, Backend::Webgpu) { "webgpu" } else { "cpu" };
+        serde_json::json!({
+            "backend": backend,
+            "adapter": self.adapter,
+            "batch": self.batch,
+            "parameters": self.program.parameter_count(),
+            "dispatches": plan.dispatches.len(),
+            "memoryBytes": potluck_engine::memory_bytes(plan),
+            "plan": plan.id().to_string(),
+        })
+        .to_string()
+    }
+}
+
+/// The program (JSON) of a preset with its configuration (JSON).
+#[wasm_bindgen]
+pub fn preset(name: &str, config: &str) -> Result<String, JsValue> {
+    presets::program(name, config).map(|program| program.to_json()).map_err(thrown)
+}
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = console, js_name = error)]
+    fn console_error(text: &str);
+}
+
+/// A panic traps, and a trap says nothing of its own.
+#[wasm_bindgen(start)]
+fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| console_error(&panic.to_string())));
+}
+
+fn names(batch: &Object) -> Vec<String> {
+    Object::keys(batch).iter().filter_map(|name| name.as_string()).collect()
+}
+
+fn given(batch: &Object, name: &str) -> Given {
+    let value = Reflect::get(batch, &name.into()).unwrap_or(JsValue::UNDEFINED);
+    if value.is_undefined() || value.is_null() {
+        return Given::Nothing;
+    }
+    if let Some(values) = value.dyn_ref::<Float32Array>() {
+        return Given::Column(Column::F32(values.to_vec()));
+    }
+    match value.dyn_ref::<Uint32Array>() {
+        Some(values) => Given::Column(Column::U32(values.to_vec())),
+        None => Given::Other,
+    }
+}
+
+/// An `Error` with name and code.
+fn thrown(fault: JsFault) -> JsValue {
+    let error = js_sys::Error::new(&fault.to_string());
+    error.set_name("PotluckError");
+    // Setting a field of a fresh object does not fail.
+    let _ = Reflect::set(&error, &"code".into(), &fault.code().into());
+    error.into()
+}
