@@ -112,6 +112,33 @@ export function cnn(config: CnnConfig): Promise<Program>;
 export function gpt(config: GptConfig): Promise<Program>;
 export function vit(config: VitConfig): Promise<Program>;
 
+/** One kernel of a training step, on a GPU that nobody measured. */
+export interface ExplainedKernel {
+  readonly kernel: string;
+  /** How it is laid over the GPU: `Plain`, `Registers` or `Shared`. */
+  readonly tier: string;
+  /** Its sizes, for people. */
+  readonly sizes: string;
+  readonly flops: number;
+  /** Operands once and results once. */
+  readonly bytesMin: number;
+  /** What the workgroups read and write together. */
+  readonly bytesMoved: number;
+  /** The least time on a GPU of 4 TFLOP/s and 100 GB/s, if only `bytesMin` moved. */
+  readonly floorMicros: number;
+  /** The same with `bytesMoved`. */
+  readonly movedMicros: number;
+}
+
+export interface Explanation {
+  readonly parameters: number;
+  readonly memoryBytes: number;
+  readonly kernels: readonly ExplainedKernel[];
+}
+
+/** What a training step would run, kernel by kernel; opens no device. */
+export function explain(program: Program, options: TrainerOptions): Promise<Explanation>;
+
 /** A program on a device. Calls that overlap are done one after another. */
 export class Trainer {
   private constructor();

@@ -54,6 +54,13 @@ export const gpt = (config) => program("gpt", config);
 /** @param {import("./index.js").VitConfig} config */
 export const vit = (config) => program("vit", config);
 
+/** @param {object} program @param {import("./index.js").TrainerOptions} options */
+export async function explain(program, options) {
+  const { explain } = await loaded();
+  const { weights: _, ...plain } = options ?? {};
+  return JSON.parse(explain(JSON.stringify(program), JSON.stringify(plain)));
+}
+
 const FREED = "this trainer was freed";
 
 /** What only `create` has. */

@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod error;
+pub mod explanation;
 pub mod options;
 pub mod presets;
 
@@ -14,4 +15,4 @@ pub mod presets;
 mod trainer;
 
 #[cfg(target_arch = "wasm32")]
-pub use trainer::{EngineTrainer, preset};
+pub use trainer::{EngineTrainer, explain, preset};

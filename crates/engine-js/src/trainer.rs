@@ -11,6 +11,7 @@ use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use crate::{
     batch::{self, Given},
     error::JsFault,
+    explanation,
     options::Options,
     presets,
 };
@@ -99,6 +100,13 @@ impl EngineTrainer {
 #[wasm_bindgen]
 pub fn preset(name: &str, config: &str) -> Result<String, JsValue> {
     presets::program(name, config).map(|program| program.to_json()).map_err(thrown)
+}
+
+/// What a training step of this program (JSON) with these options (JSON) runs, as JSON; opens no
+/// device.
+#[wasm_bindgen]
+pub fn explain(program: &str, options: &str) -> Result<String, JsValue> {
+    explanation::of(program, options).map_err(thrown)
 }
 
 #[wasm_bindgen]

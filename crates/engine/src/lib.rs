@@ -11,6 +11,7 @@ mod error;
 mod gpu;
 mod kernel;
 mod plan;
+mod roofline;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -20,5 +21,6 @@ mod trainer;
 pub use error::EngineError;
 pub use kernel::{AttentionSizes, ConvSizes, Copy, Form, Kernel, Reduce, Stack, Then};
 pub use plan::{Dispatch, Place, Plan, memory_bytes};
+pub use roofline::{Cost, Roof};
 pub use tier::Tier;
 pub use trainer::{BatchEvaluation, Choice, Engine, Trainer};

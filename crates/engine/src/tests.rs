@@ -6,7 +6,7 @@ use potluck_protocol::{Optimizer, OuterStep, Recipe, Schedule, UpdateEncoding};
 
 use crate::{Choice, Engine, EngineError, Place, Plan, Trainer};
 
-fn recipe(batch: u32) -> Recipe {
+pub(crate) fn recipe(batch: u32) -> Recipe {
     Recipe {
         optimizer: Optimizer::default(),
         lr: 1e-2,

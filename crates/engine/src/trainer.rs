@@ -6,7 +6,7 @@ use potluck_graph::{Column, Program};
 use potluck_protocol::{Backend, Optimizer, Recipe};
 
 use crate::{
-    EngineError, Place, Plan, Tier,
+    EngineError, Kernel, Place, Plan, Tier,
     cpu::CpuExecutor,
     gpu::{GpuDevice, GpuExecutor},
     step::StepValues,
@@ -92,9 +92,7 @@ impl Engine {
     /// Where the plan does not fit, the weights are not the program's, or the device fails.
     pub async fn trainer(&self, program: &Program, recipe: &Recipe, init: &[f32]) -> Result<Trainer, EngineError> {
         let mut plan = Plan::new(program, recipe)?;
-        if self.gpu.as_ref().is_some_and(|gpu| gpu.software) {
-            plan.dispatches.iter_mut().for_each(|dispatch| dispatch.tier = Tier::of_software(&dispatch.kernel));
-        }
+        plan.dispatches.iter_mut().for_each(|dispatch| dispatch.tier = self.tier(&dispatch.kernel));
         let plan = Arc::new(plan);
         let executor = Executor::new(self, Arc::clone(&plan)).await?;
         let betas = match recipe.optimizer {
@@ -105,6 +103,14 @@ impl Engine {
         let mut trainer = Trainer { plan, betas, executor, parameter_count, steps_done: 0, seed: 0 };
         trainer.restart(init).await?;
         Ok(trainer)
+    }
+
+    /// The tier that this device takes for a kernel.
+    pub(crate) fn tier(&self, kernel: &Kernel) -> Tier {
+        match &self.gpu {
+            Some(gpu) if gpu.software => Tier::of_software(kernel),
+            _ => Tier::usual(kernel),
+        }
     }
 }
 

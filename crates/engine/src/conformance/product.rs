@@ -31,7 +31,9 @@ impl Product {
             row_sums: false,
             batch: 1,
         };
-        let dispatch = Dispatch { kernel, reads: vec![Place::Slot(A), Place::Slot(B)], writes: vec![Place::Slot(OUT)] };
+        let tier = engine.tier(&kernel);
+        let (reads, writes) = (vec![Place::Slot(A), Place::Slot(B)], vec![Place::Slot(OUT)]);
+        let dispatch = Dispatch { kernel, tier, reads, writes };
         let values = size as usize * size as usize;
         let mut bench = Bench::new(engine, bare_plan(vec![dispatch], vec![values, values, values, 1], 0)).await?;
         bench.write_slot(A, bytemuck::cast_slice(a));
