@@ -174,6 +174,15 @@ impl Trainer {
         Ok(self.plan.parameters.iter().flat_map(|&(offset, len)| &arena[offset..][..len]).copied().collect())
     }
 
+    /// What the last step or evaluation predicted (logits), row-major. Waits for the device.
+    #[cfg(any(test, feature = "conformance"))]
+    pub(crate) async fn prediction(&self) -> Result<Vec<f32>, EngineError> {
+        let (place, len) = self.plan.prediction;
+        let mut values = self.executor.read(place).await?;
+        values.truncate(len);
+        Ok(values)
+    }
+
     /// The gradients of the last step before clipping, in the program's order. Waits for the device.
     pub async fn gradients(&self) -> Result<Vec<f32>, EngineError> {
         let arena = self.executor.read(Place::Gradient { offset: 0, len: self.plan.arena_len }).await?;

@@ -46,6 +46,26 @@ pub enum UnaryFn {
     Sqrt,
 }
 
+impl UnaryFn {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Relu, Self::Gelu, Self::Silu, Self::Tanh, Self::Sigmoid, Self::Exp, Self::Log, Self::Sqrt];
+
+    /// The name in the format and in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Relu => "relu",
+            Self::Gelu => "gelu",
+            Self::Silu => "silu",
+            Self::Tanh => "tanh",
+            Self::Sigmoid => "sigmoid",
+            Self::Exp => "exp",
+            Self::Log => "log",
+            Self::Sqrt => "sqrt",
+        }
+    }
+}
+
 /// A function of two values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +80,22 @@ pub enum BinaryFn {
     Div,
     /// `a^b`, `a > 0`.
     Pow,
+}
+
+impl BinaryFn {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Add, Self::Sub, Self::Mul, Self::Div, Self::Pow];
+
+    /// The name in the format and in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Sub => "sub",
+            Self::Mul => "mul",
+            Self::Div => "div",
+            Self::Pow => "pow",
+        }
+    }
 }
 
 /// How an axis is reduced.

@@ -4,22 +4,10 @@ use potluck_graph::{BinaryFn, PoolFn, UnaryFn};
 use potluck_protocol::Backend;
 
 use super::{
-    Case, Dispatch, Engine, EngineError, Kernel, Operand, Place, Tolerance, Work, Worst, bare_plan, compare, reference,
-    values,
+    Case, Dispatch, Engine, EngineError, Kernel, Operand, Place, Tolerance, Work, Worst, bare_plan, compare,
+    compare_scaled, reference, tolerance, values,
 };
 use crate::{AttentionSizes, ConvSizes, Copy, Form, Reduce, Then, Tier, trainer::Bench};
-
-const UNARY: [UnaryFn; 8] = [
-    UnaryFn::Relu,
-    UnaryFn::Gelu,
-    UnaryFn::Silu,
-    UnaryFn::Tanh,
-    UnaryFn::Sigmoid,
-    UnaryFn::Exp,
-    UnaryFn::Log,
-    UnaryFn::Sqrt,
-];
-const BINARY: [BinaryFn; 5] = [BinaryFn::Add, BinaryFn::Sub, BinaryFn::Mul, BinaryFn::Div, BinaryFn::Pow];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
@@ -45,9 +33,12 @@ fn positive(stream: u64, count: u32) -> Operand {
     Operand::Values(values(stream, count as usize).iter().map(|v| v + 1.1).collect())
 }
 
-fn kernel(kernel: Kernel, operands: Vec<Operand>, relative: f64, absolute: f64) -> Case {
-    let tolerance = Tolerance { relative, absolute };
-    Case { name: format!("{kernel:?}"), op: kernel.name(), work: Work::Kernel { kernel, operands, tolerance } }
+fn kernel(kernel: Kernel, operands: Vec<Operand>) -> Case {
+    Case {
+        name: format!("{kernel:?}"),
+        op: tolerance::op_of(&kernel).to_owned(),
+        work: Work::Kernel { kernel, operands },
+    }
 }
 
 fn matmuls(all: &mut Vec<Case>) {
@@ -73,7 +64,7 @@ fn matmuls(all: &mut Vec<Case>) {
                     operands.push(draw(stream(4), m * n));
                 }
                 let sizes = Kernel::MatMul { form, m, n, k, bias, then, row_sums, batch: 1 };
-                all.push(kernel(sizes, operands, 2e-5, 3e-6 * f64::from(k).sqrt()));
+                all.push(kernel(sizes, operands));
             }
         }
     }
@@ -88,38 +79,33 @@ fn batches(all: &mut Vec<Case>) {
         for [batch, m, n, k] in [[3, 5, 7, 9], [2, 33, 40, 64], [2, 68, 36, 20]] {
             let name = format!("matmul, {batch} of ({m}, {n}, {k}), {form:?}, {then:?}");
             let kernel = Kernel::MatMul { form, m, n, k, bias: false, then, row_sums: false, batch };
-            all.push(Case { name, op: "matmul", work: Work::Batch { kernel } });
+            all.push(Case { name, op: "matmul".to_owned(), work: Work::Batch { kernel } });
         }
     }
 }
 
 fn values_cases(all: &mut Vec<Case>) {
     for len in [1, 257, 300_001] {
-        for f in UNARY {
+        for f in UnaryFn::ALL {
             let x = if matches!(f, UnaryFn::Log | UnaryFn::Sqrt) { positive(1, len) } else { draw(1, len) };
-            all.push(kernel(Kernel::Unary { f, len }, vec![x.clone()], 2e-5, 2e-6));
-            all.push(kernel(Kernel::UnaryGrad { f, len }, vec![x, draw(2, len)], 2e-5, 3e-6));
+            all.push(kernel(Kernel::Unary { f, len }, vec![x.clone()]));
+            all.push(kernel(Kernel::UnaryGrad { f, len }, vec![x, draw(2, len)]));
         }
         let bits = |v: f32| v.to_bits();
         let (min_bits, max_bits) = (bits(-0.5), bits(0.25));
-        all.push(kernel(
-            Kernel::Affine { len, scale_bits: bits(-1.5), shift_bits: bits(0.25) },
-            vec![draw(3, len)],
-            1e-6,
-            1e-6,
-        ));
-        all.push(kernel(Kernel::Clamp { len, min_bits, max_bits }, vec![draw(4, len)], 0.0, 0.0));
-        all.push(kernel(Kernel::ClampGrad { len, min_bits, max_bits }, vec![draw(4, len), draw(5, len)], 0.0, 0.0));
-        all.push(kernel(Kernel::Where { len }, vec![draw(6, len), draw(7, len), draw(8, len)], 0.0, 0.0));
+        all.push(kernel(Kernel::Affine { len, scale_bits: bits(-1.5), shift_bits: bits(0.25) }, vec![draw(3, len)]));
+        all.push(kernel(Kernel::Clamp { len, min_bits, max_bits }, vec![draw(4, len)]));
+        all.push(kernel(Kernel::ClampGrad { len, min_bits, max_bits }, vec![draw(4, len), draw(5, len)]));
+        all.push(kernel(Kernel::Where { len }, vec![draw(6, len), draw(7, len), draw(8, len)]));
         for keep in [true, false] {
-            all.push(kernel(Kernel::Mask { len, keep }, vec![draw(9, len), draw(10, len)], 0.0, 0.0));
+            all.push(kernel(Kernel::Mask { len, keep }, vec![draw(9, len), draw(10, len)]));
         }
-        all.push(kernel(Kernel::Dropout { len, p_bits: bits(0.3), stream: 5 }, vec![draw(11, len)], 1e-6, 0.0));
+        all.push(kernel(Kernel::Dropout { len, p_bits: bits(0.3), stream: 5 }, vec![draw(11, len)]));
     }
     for (len, period) in [(1, 1), (257, 257), (3 * 129, 129), (300_000, 50)] {
-        for f in BINARY {
+        for f in BinaryFn::ALL {
             let operands = vec![positive(12, len), positive(13, period)];
-            all.push(kernel(Kernel::Binary { f, len, period }, operands, 2e-5, 1e-6));
+            all.push(kernel(Kernel::Binary { f, len, period }, operands));
         }
     }
 }
@@ -149,14 +135,14 @@ fn copies(all: &mut Vec<Case>) {
     let added = Copy { add: true, ..padded };
     let sliced = Copy { dims: [1, 1, 2, 3, 2, 7], offset: 14, ..plain };
     for copy in [plain, transposed, expanded, padded, sliced, added] {
-        all.push(kernel(Kernel::Copy(copy), vec![draw(14, 210)], 1e-7, 0.0));
+        all.push(kernel(Kernel::Copy(copy), vec![draw(14, 210)]));
     }
     for [outputs, inner, count] in [[1, 1, 1], [6, 3, 5], [35, 1, 63], [300, 300, 4]] {
         // Whole numbers, so that equals occur.
         let x = values(48, (outputs * count) as usize).iter().map(|v| (4.0 * v).round()).collect();
         let (x, dy) = (Operand::Values(x), draw(49, outputs));
-        all.push(kernel(Kernel::Max { outputs, inner, count }, vec![x.clone()], 0.0, 0.0));
-        all.push(kernel(Kernel::MaxGrad { outputs, inner, count }, vec![x, dy], 0.0, 0.0));
+        all.push(kernel(Kernel::Max { outputs, inner, count }, vec![x.clone()]));
+        all.push(kernel(Kernel::MaxGrad { outputs, inner, count }, vec![x, dy]));
     }
     let sum = Reduce {
         outputs: 1,
@@ -182,7 +168,7 @@ fn copies(all: &mut Vec<Case>) {
     let total = Reduce { counts: [1, 1000], ..sum };
     for (reduce, len) in [(sum, 1), (columns, 65 * 257), (channels, 4 * 105), (axis, 70), (many, 15_000), (total, 1000)]
     {
-        all.push(kernel(Kernel::Reduce(reduce), vec![draw(15, len)], 1e-5, 1e-4));
+        all.push(kernel(Kernel::Reduce(reduce), vec![draw(15, len)]));
     }
 }
 
@@ -206,10 +192,10 @@ fn images(all: &mut Vec<Case>) {
         for (bias, relu) in [(false, false), (true, true)] {
             let mut operands = vec![draw(20, x), draw(21, weight)];
             operands.extend(bias.then(|| draw(22, s.n)));
-            all.push(kernel(Kernel::Conv2d { sizes: s, bias, relu }, operands, 2e-5, 2e-5));
+            all.push(kernel(Kernel::Conv2d { sizes: s, bias, relu }, operands));
         }
-        all.push(kernel(Kernel::Conv2dGradX { sizes: s }, vec![draw(23, dy), draw(21, weight)], 2e-5, 2e-5));
-        all.push(kernel(Kernel::Conv2dGradWeight { sizes: s }, vec![draw(20, x), draw(23, dy)], 2e-5, 1e-4));
+        all.push(kernel(Kernel::Conv2dGradX { sizes: s }, vec![draw(23, dy), draw(21, weight)]));
+        all.push(kernel(Kernel::Conv2dGradWeight { sizes: s }, vec![draw(20, x), draw(23, dy)]));
     }
     for s in [
         sizes([2, 3, 8, 6, 3], [2, 2, 0, 3]),
@@ -220,8 +206,8 @@ fn images(all: &mut Vec<Case>) {
     ] {
         for f in [PoolFn::Max, PoolFn::Average] {
             let (x, dy) = (draw(24, s.input_len() as u32), draw(25, s.output_len() as u32));
-            all.push(kernel(Kernel::Pool2d { f, sizes: s }, vec![x.clone()], 1e-5, 1e-6));
-            all.push(kernel(Kernel::Pool2dGrad { f, sizes: s }, vec![x, dy], 1e-5, 1e-6));
+            all.push(kernel(Kernel::Pool2d { f, sizes: s }, vec![x.clone()]));
+            all.push(kernel(Kernel::Pool2dGrad { f, sizes: s }, vec![x, dy]));
         }
     }
 }
@@ -231,9 +217,9 @@ fn rows(all: &mut Vec<Case>) {
         let tokens = Operand::Whole((0..rows).map(|row| row * 7 % vocabulary).collect());
         let mut operands = vec![tokens.clone(), draw(30, vocabulary * width)];
         operands.extend((period > 0).then(|| draw(31, period * width)));
-        all.push(kernel(Kernel::Embedding { rows, width, vocabulary, period }, operands, 1e-6, 1e-6));
+        all.push(kernel(Kernel::Embedding { rows, width, vocabulary, period }, operands));
         let grad = Kernel::EmbeddingGrad { rows, width, vocabulary };
-        all.push(kernel(grad, vec![tokens, draw(32, rows * width)], 1e-5, 1e-5));
+        all.push(kernel(grad, vec![tokens, draw(32, rows * width)]));
     }
     let eps_bits = 1e-5f32.to_bits();
     for [rows, width] in [[1, 2], [3, 65], [130, 64], [5, 1000]] {
@@ -241,15 +227,15 @@ fn rows(all: &mut Vec<Case>) {
             let (x, weight, dy) = (draw(33, rows * width), draw(34, width), draw(36, rows * width));
             let mut operands = vec![x.clone(), weight.clone()];
             operands.extend(centred.then(|| draw(35, width)));
-            all.push(kernel(Kernel::Norm { rows, width, eps_bits, centred }, operands, 5e-5, 1e-5));
+            all.push(kernel(Kernel::Norm { rows, width, eps_bits, centred }, operands));
             for add in [false, true] {
                 let mut operands = vec![x.clone(), weight.clone(), dy.clone()];
                 operands.extend(add.then(|| draw(37, rows * width)));
-                all.push(kernel(Kernel::NormGrad { rows, width, eps_bits, centred, add }, operands, 1e-4, 5e-5));
+                all.push(kernel(Kernel::NormGrad { rows, width, eps_bits, centred, add }, operands));
             }
             for bias in [false, true] {
                 let grad = Kernel::NormWeightGrad { rows, width, eps_bits, centred, bias };
-                all.push(kernel(grad, vec![x.clone(), dy.clone()], 5e-5, 5e-5));
+                all.push(kernel(grad, vec![x.clone(), dy.clone()]));
             }
         }
     }
@@ -257,18 +243,18 @@ fn rows(all: &mut Vec<Case>) {
         let y = reference::kernel(&Kernel::Softmax { rows, width }, &[draw(46, rows * width)], 0).remove(0);
         let y = Operand::Values(y.into_iter().map(|v| v as f32).collect());
         let x = Operand::Values(values(46, (rows * width) as usize).iter().map(|v| 8.0 * v).collect());
-        all.push(kernel(Kernel::Softmax { rows, width }, vec![x], 5e-5, 1e-6));
-        all.push(kernel(Kernel::SoftmaxGrad { rows, width }, vec![y, draw(47, rows * width)], 5e-5, 1e-6));
+        all.push(kernel(Kernel::Softmax { rows, width }, vec![x]));
+        all.push(kernel(Kernel::SoftmaxGrad { rows, width }, vec![y, draw(47, rows * width)]));
     }
     for inverse in [false, true] {
         let rope = Kernel::Rope { rows: 22, packed: 3 * 6, positions: 11, heads: 2, width: 6, inverse };
-        all.push(kernel(rope, vec![draw(38, 22 * 18), draw(45, 11 * 6)], 1e-6, 1e-6));
+        all.push(kernel(rope, vec![draw(38, 22 * 18), draw(45, 11 * 6)]));
     }
     for s in attentions() {
         let packed = s.batch * s.t * s.packed();
-        all.push(kernel(Kernel::Attention { sizes: s }, vec![draw(39, packed)], 5e-5, 1e-5));
+        all.push(kernel(Kernel::Attention { sizes: s }, vec![draw(39, packed)]));
         let name = format!("attention_grad_q + attention_grad_kv {s:?}");
-        all.push(Case { name, op: "attention_grad", work: Work::AttentionGrad { sizes: s } });
+        all.push(Case { name, op: "attention".to_owned(), work: Work::AttentionGrad { sizes: s } });
     }
 }
 
@@ -288,17 +274,12 @@ fn losses(all: &mut Vec<Case>) {
     for [rows, classes] in [[1, 2], [3, 10], [67, 65], [5, 1000], [66_000, 3]] {
         let logits = Operand::Values(values(40, (rows * classes) as usize).iter().map(|v| 8.0 * v).collect());
         let labels = Operand::Whole((0..rows).map(|row| row * 7 % classes).collect());
-        all.push(kernel(
-            Kernel::CrossEntropy { rows, classes },
-            vec![logits, labels],
-            5e-5,
-            2e-5 / f64::from(rows).max(1.0) + 2e-7,
-        ));
+        all.push(kernel(Kernel::CrossEntropy { rows, classes }, vec![logits, labels]));
     }
     for len in [1, 300] {
-        all.push(kernel(Kernel::Mse { len }, vec![draw(41, len), draw(42, len)], 1e-5, 1e-6));
+        all.push(kernel(Kernel::Mse { len }, vec![draw(41, len), draw(42, len)]));
         let target = Operand::Values(values(43, len as usize).iter().map(|v| 0.5 + 0.5 * v).collect());
-        all.push(kernel(Kernel::BinaryCrossEntropy { len }, vec![draw(44, len), target], 5e-5, 1e-5));
+        all.push(kernel(Kernel::BinaryCrossEntropy { len }, vec![draw(44, len), target]));
     }
 }
 
@@ -325,9 +306,9 @@ pub(super) async fn run(
             bench.write_slot(slot, operand.bytes());
         }
         bench.run(1).await?;
-        for ((place, expected), len) in writes.iter().zip(&expected).zip(&outputs) {
+        for (output, ((place, expected), len)) in writes.iter().zip(&expected).zip(&outputs).enumerate() {
             let got = bench.read(*place).await?;
-            worst = worst.max(compare(&got[..*len], expected, tolerance));
+            worst = worst.max(compare_scaled(&got[..*len], expected, tolerance, rows_of(&kernel, output)));
         }
     }
     Ok(worst)
@@ -337,6 +318,15 @@ pub(super) async fn run(
 fn tiers(kernel: &Kernel, engine: &Engine) -> &'static [Tier] {
     let all = Tier::options(kernel);
     if matches!(engine.backend(), Backend::Webgpu | Backend::Gpu) { all } else { &all[..1] }
+}
+
+/// Rows that an output is the mean over: a loss's gradient is compared as that of the sum.
+fn rows_of(kernel: &Kernel, output: usize) -> f64 {
+    match *kernel {
+        Kernel::CrossEntropy { rows, .. } if output == 1 => rows.into(),
+        Kernel::Mse { len } | Kernel::BinaryCrossEntropy { len } if output == 1 => len.into(),
+        _ => 1.0,
+    }
 }
 
 /// Both halves of attention's gradient, against finite differences of the reference's forward.
@@ -376,7 +366,7 @@ pub(super) async fn run_attention_grad(sizes: AttentionSizes, engine: &Engine) -
         point[at] = middle;
         let expected = (above - below) / 2e-5;
         for got in &found {
-            worst = worst.max(compare(&got[at..=at], &[expected], Tolerance { relative: 1e-4, absolute: 2e-5 }));
+            worst = worst.max(compare(&got[at..=at], &[expected], tolerance::of("attention")));
         }
     }
     Ok(worst)
@@ -403,7 +393,7 @@ pub(super) async fn run_batch(kernel: Kernel, engine: &Engine) -> Result<Worst, 
             let part = |which: usize| Operand::Values(all[which][at * lens[which]..][..lens[which]].to_vec());
             let operands: Vec<Operand> = (0..2 + extra).map(part).collect();
             let expected = reference::kernel(&one, &operands, 0);
-            let tolerance = Tolerance { relative: 2e-5, absolute: 3e-5 };
+            let tolerance = tolerance::of("matmul");
             worst = worst.max(compare(&got[at * lens[2]..][..lens[2]], &expected[0], tolerance));
         }
     }

@@ -1,16 +1,20 @@
-//! One list of cases for every executor: each kernel over odd shapes against a scalar reference in
-//! f64, gradients of whole programs against finite differences, and repeatability. Native tests and
-//! the browsers' test page run the same list.
+//! One list of cases for every executor: golden vectors and curves that JAX computed in f64, each
+//! kernel over odd shapes against a scalar reference in f64, gradients of whole programs against finite
+//! differences, and repeatability. Native tests and the browsers' test page run the same list.
 
+mod curves;
+mod golden;
 mod kernels;
 mod product;
 mod programs;
 mod reference;
+mod tolerance;
 
 use potluck_protocol::Optimizer;
 use serde::Serialize;
 
 pub use product::Product;
+pub use tolerance::{TOLERANCES, Tolerance};
 
 use crate::{Dispatch, Engine, EngineError, Kernel, Place, Plan};
 
@@ -20,13 +24,15 @@ pub struct Case {
     /// Kernel and sizes.
     pub name: String,
     /// The operation that the case speaks for, in tables.
-    pub op: &'static str,
+    pub op: String,
     work: Work,
 }
 
 #[derive(Debug, Clone)]
 enum Work {
-    Kernel { kernel: Kernel, operands: Vec<Operand>, tolerance: Tolerance },
+    Golden(Box<golden::Golden>),
+    Curve(curves::Curve),
+    Kernel { kernel: Kernel, operands: Vec<Operand> },
     AttentionGrad { sizes: crate::AttentionSizes },
     Batch { kernel: Kernel },
     Optimizer { program: programs::Sample, optimizer: Optimizer, clip: f32 },
@@ -38,13 +44,6 @@ enum Work {
 pub(crate) enum Operand {
     Values(Vec<f32>),
     Whole(Vec<u32>),
-}
-
-/// `|got - expected| <= absolute + relative |expected|`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Tolerance {
-    relative: f64,
-    absolute: f64,
 }
 
 /// What came of a case.
@@ -60,6 +59,9 @@ pub struct CaseResult {
     pub error: f64,
     /// `absolute + relative |expected|` there.
     pub tolerance: f64,
+    /// The worst `|got - expected| / (|expected| + absolute / relative)`: the relative error where
+    /// what is expected is not small. 0 where the promise is the same bits.
+    pub relative: f64,
     /// True where every value is within tolerance.
     pub pass: bool,
     /// The device's words where the case could not run at all.
@@ -68,15 +70,20 @@ pub struct CaseResult {
 
 /// Every case, in a fixed order with fixed data.
 pub fn cases() -> Vec<Case> {
-    let mut all = kernels::cases();
+    let mut all = golden::cases();
+    all.extend(curves::cases());
+    all.extend(kernels::cases());
     all.extend(programs::cases());
     all
 }
 
 /// Runs one case on one device.
 pub async fn run_case(case: &Case, engine: &Engine) -> CaseResult {
+    let promise = tolerance::of(&case.op);
     let outcome = match &case.work {
-        Work::Kernel { kernel, operands, tolerance } => kernels::run(*kernel, operands, *tolerance, engine).await,
+        Work::Golden(golden) => golden::run(golden, promise, engine).await,
+        Work::Curve(curve) => curves::run(curve, engine).await,
+        Work::Kernel { kernel, operands } => kernels::run(*kernel, operands, promise, engine).await,
         Work::AttentionGrad { sizes } => kernels::run_attention_grad(*sizes, engine).await,
         Work::Batch { kernel } => kernels::run_batch(*kernel, engine).await,
         Work::Optimizer { program, optimizer, clip } => {
@@ -91,8 +98,9 @@ pub async fn run_case(case: &Case, engine: &Engine) -> CaseResult {
     };
     let Worst { error, tolerance } = worst;
     let pass = failure.is_none() && error <= tolerance;
-    let (case, op, backend) = (case.name.clone(), case.op.to_owned(), format!("{:?}", engine.backend()));
-    CaseResult { case, op, backend, error, tolerance, pass, failure }
+    let relative = if promise.relative > 0.0 { promise.relative * error / tolerance } else { 0.0 };
+    let (case, op, backend) = (case.name.clone(), case.op.clone(), format!("{:?}", engine.backend()));
+    CaseResult { case, op, backend, error, tolerance, relative, pass, failure }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +118,13 @@ impl Worst {
     fn max(self, other: Self) -> Self {
         if other.error / other.tolerance > self.error / self.tolerance { other } else { self }
     }
+}
+
+/// [`compare`] of both sides times a factor.
+fn compare_scaled(got: &[f32], expected: &[f64], tolerance: Tolerance, scale: f64) -> Worst {
+    let Worst { error, tolerance } =
+        compare(got, expected, Tolerance { absolute: tolerance.absolute / scale, ..tolerance });
+    Worst { error: error * scale, tolerance: tolerance * scale }
 }
 
 /// The value that is worst in units of its tolerance. A length mismatch or NaN is worst of all.
@@ -182,6 +197,14 @@ mod tests {
         let results: Vec<_> = cases().iter().map(|case| pollster::block_on(run_case(case, &engine))).collect();
         let bad: Vec<_> = results.iter().filter(|r| !r.pass).collect();
         assert!(bad.is_empty(), "{bad:#?}");
+    }
+
+    #[test]
+    fn every_promise_is_kept_by_a_case() {
+        let cases = cases();
+        for (op, _) in TOLERANCES {
+            assert!(cases.iter().any(|case| case.op == op), "no case for {op}");
+        }
     }
 
     #[test]

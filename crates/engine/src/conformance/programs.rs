@@ -9,9 +9,9 @@ use potluck_graph::{
 use potluck_protocol::{Optimizer, OuterStep, Recipe, Schedule, UpdateEncoding};
 
 use super::{
-    Case, Tolerance, Work, Worst, compare,
+    Case, Work, Worst, compare,
     reference::{self, Trained},
-    values,
+    tolerance, values,
 };
 use crate::{Engine, EngineError, Trainer};
 
@@ -46,12 +46,12 @@ const BATCH: u32 = 3;
 pub(super) fn cases() -> Vec<Case> {
     let gradients = ALL.map(|program| Case {
         name: format!("gradients of the {program:?} program against finite differences"),
-        op: "program",
+        op: "finite differences".to_owned(),
         work: Work::Gradients { program },
     });
     let repeats = [Sample::Mlp, Sample::Cnn, Sample::Llama].map(|program| Case {
         name: format!("two runs of the {program:?} program are bit-identical"),
-        op: "program",
+        op: "repeat of a run".to_owned(),
         work: Work::Repeat { program },
     });
     let optimizers = [
@@ -63,7 +63,7 @@ pub(super) fn cases() -> Vec<Case> {
     let optimizers = optimizers.into_iter().flat_map(|(op, optimizer, clip)| {
         [Sample::Mlp, Sample::Cnn, Sample::Llama].map(|program| Case {
             name: format!("three steps of {op} on the {program:?} program, clip {clip}"),
-            op,
+            op: op.to_owned(),
             work: Work::Optimizer { program, optimizer, clip },
         })
     });
@@ -240,7 +240,7 @@ fn binary() -> Result<Program, ProgramError> {
     g.finish(Loss::BinaryCrossEntropy { logits, target: y })
 }
 
-fn recipe() -> Recipe {
+pub(super) fn recipe() -> Recipe {
     Recipe {
         optimizer: Optimizer::default(),
         lr: 1e-2,
@@ -296,8 +296,10 @@ pub(super) async fn run_gradients(sample: Sample, engine: &Engine) -> Result<Wor
         let (ahead, behind) = (moved(1.0), moved(-1.0));
         let slope = (mean_loss(&mut trainer, &batch, &ahead).await? - mean_loss(&mut trainer, &batch, &behind).await?)
             / (2.0 * h);
-        let tolerance = Tolerance { relative: 0.02, absolute: 2e-4 * norm.max(1e-3) };
-        worst = worst.max(compare(&[slope as f32], &[norm * norm], tolerance));
+        // In units of the gradient's norm.
+        let unit = norm.max(1e-3);
+        let (got, expected) = ((slope / unit) as f32, norm * norm / unit);
+        worst = worst.max(compare(&[got], &[expected], tolerance::of("finite differences")));
         offset += len;
     }
     Ok(worst)
@@ -339,12 +341,8 @@ pub(super) async fn run_optimizer(
         });
     }
     let expected = reference::optimizer_steps(optimizer, &trained, f64::from(clip), &lrs.map(f64::from));
-    let tolerance = match optimizer {
-        // Newton-Schulz blows rounding up with everything else: 3.4^5 at most.
-        Optimizer::Muon { .. } => Tolerance { relative: 1e-5, absolute: 2e-5 },
-        _ => Tolerance { relative: 1e-5, absolute: 2e-6 },
-    };
-    Ok(compare(&got, &expected, tolerance))
+    let op = if let Optimizer::Muon { .. } = optimizer { "muon" } else { "adamw" };
+    Ok(compare(&got, &expected, tolerance::of(op)))
 }
 
 /// Which parameters are hidden matrices, by the names that the presets give.
