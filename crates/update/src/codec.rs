@@ -133,12 +133,12 @@ pub fn weights_from_bytes(bytes: &[u8], count: usize) -> Result<Vec<f32>, Decode
     Ok(bytes.chunks_exact(4).map(f32_from).collect())
 }
 
-fn check_len(bytes: &[u8], expected: usize, count: usize) -> Result<(), DecodeError> {
+pub(crate) fn check_len(bytes: &[u8], expected: usize, count: usize) -> Result<(), DecodeError> {
     if bytes.len() == expected { Ok(()) } else { Err(DecodeError::Length { got: bytes.len(), expected, count }) }
 }
 
 /// Four bytes as f32; the caller has cut them to length.
-fn f32_from(bytes: &[u8]) -> f32 {
+pub(crate) fn f32_from(bytes: &[u8]) -> f32 {
     let mut four = [0; 4];
     four.copy_from_slice(bytes);
     f32::from_le_bytes(four)

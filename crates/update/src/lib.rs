@@ -1,5 +1,6 @@
-//! Updates: how they travel (E3M0 and int8), how many become one (robust merge), and how the one
-//! moves the global parameters (outer step).
+//! Updates: how they travel (E3M0 and int8), how many become one (robust merge), how the one moves
+//! the global parameters (outer step), and how a version reaches those who hold the one before it
+//! (deltas).
 //!
 //! An update is `base - local`, one f32 a parameter, in the program's parameter order. Everything
 //! here is bit-exact: the same bytes in the same order give the same bytes on every machine, in
@@ -7,6 +8,7 @@
 //! sum in index order and in f64. It must not know programs, tasks or trust, and it does no I/O.
 
 mod codec;
+mod delta;
 mod e3m0;
 mod int8;
 mod median;
@@ -14,5 +16,6 @@ mod merge;
 mod outer;
 
 pub use codec::{CHUNK_VALUES, DecodeError, bytes_from_weights, decode, encode, encoded_len, weights_from_bytes};
+pub use delta::{DeltaError, Published, apply_delta, delta_len, publish};
 pub use merge::{ROBUST_PARTS_MIN, Scaled, merge, merge_scaled, norm};
 pub use outer::outer_step;
