@@ -18,6 +18,7 @@ mod project;
 mod recipe;
 mod setup;
 mod shell;
+mod sim;
 mod suites;
 mod tidy;
 
@@ -44,6 +45,8 @@ cargo xtask COMMAND
   ci                fmt, clippy (native and wasm32), docs, tidy, types, dependencies, spelling
   crash             kill the coordinator at 200 random moments under load, check that nothing is lost;
                     `cargo xtask crash --help` says how
+  sim NAME          simulate training together and print what it comes to; `cargo xtask sim --help`
+                    lists what there is
   tidy              the project's own rules: crate arrows, module docs, file lengths, words
   bench [--help]    steps and products against the pinned peers, in one browser, taking turns
   shots             screenshots of the widget and the dashboard into docs/images/
@@ -119,6 +122,10 @@ fn run() -> Result<()> {
             ci::run(&project, &mut phases)?;
         }
         "crash" => crash::run(&project, &mut phases, &mut parser)?,
+        "sim" => {
+            let arguments = rest(&mut parser)?;
+            sim::run(&project, &mut phases, &arguments)?;
+        }
         "tidy" => {
             no_more(&mut parser)?;
             tidy::run(&project)?;

@@ -30,6 +30,11 @@ pub(crate) fn write(project: &Project, name: &str, rows: &[Value], limits: &[Lim
         .iter()
         .map(|limit| json!({"what": limit.what, "limit": limit.limit, "value": limit.value, "holds": limit.holds()}))
         .collect();
+    write_values(project, name, &json!(rows), &json!(limits))
+}
+
+/// The same where another program of the project has made rows and limits.
+pub(crate) fn write_values(project: &Project, name: &str, rows: &Value, limits: &Value) -> Result<PathBuf> {
     let measurement = json!({
         "name": name,
         "machine": machine(),

@@ -1,0 +1,85 @@
+//! `sim diloco`: volunteers who train apart for a few steps and merge, against one machine that sees
+//! the same samples in steps of the same global batch.
+
+use anyhow::Result;
+use potluck_protocol::{Optimizer, OuterStep};
+use serde_json::json;
+
+use super::sweep::{Measured, Sweep};
+use crate::Arguments;
+use crate::report::{Report, rounded};
+use crate::training::{Arm, Way, name_of};
+
+/// Learning rate of fresh Muon in short tasks; above it nothing has been tried.
+pub(crate) const MUON_LR: f32 = 48e-3;
+
+/// Volunteers; the loss of the default recipe against the best AdamW and against Muon on one machine
+/// of the same global batch, in per cent above it.
+const LIMITS: [(u32, Option<f64>, f64); 4] =
+    [(1, None, 1.0), (2, Some(1.0), 2.0), (4, Some(2.0), 4.0), (8, Some(2.0), 5.0)];
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
+    let sweep = Sweep::run(arguments, arms(arguments.full))?;
+    let mut report = Report::new(format!("{} Gaps are to one machine with the same global batch.", sweep.words()));
+    for measured in &sweep.arms {
+        let (arm, loss) = (&measured.arm, measured.loss());
+        let gap = |optimizer| gap_percent(&sweep, arm, optimizer).map_or(json!(null), |gap| rounded(gap, 2));
+        report.row([
+            ("arm", json!(arm.name)),
+            ("loss", rounded(loss.mean, 4)),
+            ("spread", rounded(loss.spread, 4)),
+            ("seeds", json!(measured.runs.len())),
+            ("to AdamW %", gap(Optimizer::default())),
+            ("to same %", gap(arm.optimizer)),
+        ]);
+    }
+    for (volunteers, to_adamw, to_same) in LIMITS {
+        let Some(measured) = sweep.arm(&Arm::default_recipe(MUON_LR, volunteers).name) else { continue };
+        let optimizers = [(Optimizer::default(), to_adamw), (Optimizer::muon(), Some(to_same))];
+        for (optimizer, limit) in optimizers {
+            let Some(limit) = limit else { continue };
+            let Some(gap) = gap_percent(&sweep, &measured.arm, optimizer) else { continue };
+            let against = name_of(optimizer);
+            report.limit(format!("{volunteers} volunteers above one machine with {against}, %"), limit, gap);
+        }
+    }
+    Ok(report)
+}
+
+/// How far an arm's loss is above that of the best machine with this optimizer and the arm's global
+/// batch.
+fn gap_percent(sweep: &Sweep, arm: &Arm, optimizer: Optimizer) -> Option<f64> {
+    let is_rival = |measured: &&Measured| {
+        let rival = &measured.arm;
+        matches!(rival.way, Way::Alone { .. })
+            && name_of(rival.optimizer) == name_of(optimizer)
+            && rival.global_batch() == arm.global_batch()
+    };
+    let rivals = sweep.arms.iter().filter(is_rival).map(|measured| measured.loss().mean);
+    let best = rivals.fold(f64::NAN, f64::min);
+    let gap = 100.0 * (sweep.arm(&arm.name)?.loss().mean / best - 1.0);
+    gap.is_finite().then_some(gap)
+}
+
+fn arms(full: bool) -> Vec<Arm> {
+    let (adamw, muon) = (Optimizer::default(), Optimizer::muon());
+    let mut arms = vec![
+        Arm::alone(adamw, 16e-3, 64),
+        Arm::rounds(adamw, 4e-3, 8, 8, OuterStep { lr: 0.7, momentum: 0.9 }),
+        Arm::rounds(muon, MUON_LR, 8, 8, OuterStep::default()),
+        Arm::default_recipe(MUON_LR, 8),
+        Arm::alone(muon, 24e-3, 64),
+        Arm::alone(muon, 12e-3, 8),
+        Arm::default_recipe(MUON_LR, 1),
+    ];
+    if full {
+        let adamw_alone = [(8, 8e-3), (16, 8e-3), (32, 11e-3), (64, 8e-3), (64, 32e-3)];
+        arms.extend(adamw_alone.map(|(batch, lr)| Arm::alone(adamw, lr, batch)));
+        let muon_alone = [(8, 24e-3), (16, 12e-3), (16, 24e-3), (32, 24e-3), (64, 12e-3), (64, 48e-3)];
+        arms.extend(muon_alone.map(|(batch, lr)| Arm::alone(muon, lr, batch)));
+        arms.extend([2, 4].map(|volunteers| Arm::default_recipe(MUON_LR, volunteers)));
+        arms.extend([24e-3, 96e-3].map(|lr| Arm::rounds(muon, lr, 8, 8, OuterStep::default())));
+        arms.push(Arm::rounds(muon, MUON_LR, 8, 16, OuterStep::default()));
+    }
+    arms
+}
