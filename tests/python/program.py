@@ -17,8 +17,46 @@ def linear(value, node):
     return product + value(node["bias"]) if "bias" in node else product
 
 
+def embedding(value, node):
+    """A row of the table for each token."""
+    return value(node["weight"])[value(node["tokens"])]
+
+
+def binary(value, node):
+    """A function of two tensors; the second may lack the batch."""
+    if node["f"] != "add":
+        raise UnknownOperation(node["f"])
+    return value(node["a"]) + value(node["b"])
+
+
+def layer_norm(value, node):
+    """Mean 0 and variance 1 over the last dimension, then scale and shift."""
+    x = value(node["x"])
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred**2).mean(axis=-1, keepdims=True)
+    return centred / numpy.sqrt(variance + node["eps"]) * value(node["weight"]) + value(node["bias"])
+
+
+def attention(value, node):
+    """Queries, keys and values lie side by side in the last dimension, head after head."""
+    heads = node["heads"]
+    count, kv_count = heads["count"], heads["kv_count"]
+    qkv = value(node["qkv"])
+    samples, positions, width = qkv.shape
+    split = qkv.reshape(samples, positions, count + 2 * kv_count, -1).transpose(0, 2, 1, 3)
+    q, k, v = numpy.split(split, [count, count + kv_count], axis=1)
+    k, v = (numpy.repeat(part, count // kv_count, axis=1) for part in (k, v))
+    scores = q @ k.transpose(0, 1, 3, 2) / numpy.sqrt(q.shape[-1])
+    if heads["causal"]:
+        scores = numpy.where(numpy.tri(positions, dtype=bool), scores, -numpy.inf)
+    weights = numpy.exp(scores - scores.max(axis=-1, keepdims=True))
+    mixed = weights / weights.sum(axis=-1, keepdims=True) @ v
+    return mixed.transpose(0, 2, 1, 3).reshape(samples, positions, -1)
+
+
 FUNCTIONS = {
     "relu": lambda x: numpy.maximum(x, 0),
+    "gelu": lambda x: 0.5 * x * (1 + numpy.tanh(numpy.sqrt(2 / numpy.pi) * (x + 0.044715 * x**3))),
 }
 
 
@@ -30,6 +68,10 @@ def unary(value, node):
 
 
 OPERATIONS = {
+    "attention": attention,
+    "binary": binary,
+    "embedding": embedding,
+    "layer_norm": layer_norm,
     "linear": linear,
     "unary": unary,
 }
@@ -56,7 +98,7 @@ def values_of(program, tensors, columns):
 
 
 def evaluate(program, tensors, columns):
-    """Mean loss, and how many samples are predicted right."""
+    """Mean loss, and how many rows (samples, or positions of text) are predicted right."""
     loss = program["loss"]
     if loss["kind"] != "cross_entropy":
         raise UnknownOperation(loss["kind"])

@@ -38,6 +38,28 @@ def share_count(share, count):
     return max(1, int(float(numpy.float32(share)) * count + 0.5))
 
 
+def chosen_rows(job_text, count):
+    """The samples of each split, by their numbers in the file."""
+    order = permutation(int(job_number(job_text, "seed", 1)), count)
+    test_count = share_count(job_number(job_text, "test", 0.1), count)
+    valid_count = share_count(job_number(job_text, "valid", 0.1), count)
+    return {
+        "test": order[:test_count],
+        "valid": order[test_count : test_count + valid_count],
+        "train": order[test_count + valid_count :],
+    }
+
+
+def read_text_splits(text_path, job_path, vocabulary):
+    """The columns `x` and `y` of each split of a text: windows that do not overlap, targets one further."""
+    job_text = job_path.read_text(encoding="utf-8")
+    window = int(job_number(job_text, "context", 0)) + 1
+    tokens = numpy.array([vocabulary[symbol] for symbol in text_path.read_text(encoding="utf-8")])
+    windows = tokens[: len(tokens) // window * window].reshape(-1, window)
+    rows = chosen_rows(job_text, len(windows))
+    return {split: {"x": windows[chosen, :-1], "y": windows[chosen, 1:]} for split, chosen in rows.items()}
+
+
 def read_splits(csv_path, job_path, label):
     """The columns `x` and `y` of each split."""
     job_text = job_path.read_text(encoding="utf-8")
@@ -47,12 +69,5 @@ def read_splits(csv_path, job_path, label):
     features = [name for name in lines[0] if name != label]
     x = numpy.array([[line[name] for name in features] for line in lines], dtype=numpy.float32)
     y = numpy.array([int(line[label]) for line in lines])
-    order = permutation(int(job_number(job_text, "seed", 1)), len(lines))
-    test_count = share_count(job_number(job_text, "test", 0.1), len(lines))
-    valid_count = share_count(job_number(job_text, "valid", 0.1), len(lines))
-    rows = {
-        "test": order[:test_count],
-        "valid": order[test_count : test_count + valid_count],
-        "train": order[test_count + valid_count :],
-    }
+    rows = chosen_rows(job_text, len(lines))
     return {split: {"x": x[chosen] / scale, "y": y[chosen]} for split, chosen in rows.items()}

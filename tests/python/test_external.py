@@ -6,16 +6,21 @@ accuracies again with numpy, from the program's JSON and the owner's CSV file.
 
 import hashlib
 import json
+import re
+import shutil
+import tempfile
 import unittest
+from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.numpy import load
 
 from job import ROOT, Job
 from program import UnknownOperation, evaluate, values_of
-from splits import permutation, read_splits
+from splits import permutation, read_splits, read_text_splits
 
 DIGITS = ROOT / "examples/digits"
+PLAYS = ROOT / "examples/plays"
 
 
 class ExternalTest(unittest.TestCase):
@@ -60,6 +65,46 @@ class ExternalTest(unittest.TestCase):
 
     def test_the_reported_valid_accuracy_is_true(self):
         self.check_reported("valid", self.reported["accuracy"], self.reported["loss"])
+
+
+class TextTest(unittest.TestCase):
+    """A language model, from a text to losses that numpy computes again."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="potluck-text-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        # The example, small enough for seconds: twelve tasks.
+        job_text = (PLAYS / "job.toml").read_text(encoding="utf-8")
+        for key, value in [("budget_samples", "1536"), ("context", "32"), ("width", "32"), ("layers", "1")]:
+            job_text = re.sub(rf"^{key} = .*$", f"{key} = {value}", job_text, flags=re.MULTILINE)
+        cls.job_file = Path(cls.folder.name) / "job.toml"
+        cls.job_file.write_text(job_text, encoding="utf-8")
+        shutil.copy(PLAYS / "coriolanus.txt", cls.folder.name)
+        cls.job = Job(cls.job_file, "plays")
+        cls.addClassCleanup(cls.job.close)
+
+    def test_the_reported_losses_are_true(self):
+        program = json.loads(self.job.get("/program"))
+        tensors = load(self.job.get("/model.safetensors"))
+        tokenizer = json.loads(self.job.get("/tokenizer.json"))
+        splits = read_text_splits(PLAYS / "coriolanus.txt", self.job_file, tokenizer["model"]["vocab"])
+        reported = self.job.last_version()
+        for split, key in [("test", "test_"), ("valid", "")]:
+            loss, correct = evaluate(program, tensors, splits[split])
+            positions = splits[split]["y"].size
+            print(f"{split}: {correct} of {positions} characters right; loss {loss:.6f}", flush=True)
+            self.assertAlmostEqual(reported[f"{key}loss"], loss, delta=1e-4 * loss)
+            # Counted by position, not by window.
+            self.assertAlmostEqual(reported[f"{key}accuracy"] * positions, correct, delta=2)
+        # A guess by frequency alone has 3.3 nats.
+        self.assertLess(reported["test_loss"], 3.2)
+
+    def test_the_config_says_how_the_model_is_built(self):
+        config = json.loads(self.job.get("/config.json"))
+        sizes = {key: config[key] for key in ("preset", "context", "layers", "width", "heads")}
+        self.assertEqual(sizes, {"preset": "gpt", "context": 32, "layers": 1, "width": 32, "heads": 4})
+        self.assertEqual(config["vocabulary"], len(json.loads(self.job.get("/tokenizer.json"))["model"]["vocab"]))
 
 
 class ReadersTest(unittest.TestCase):

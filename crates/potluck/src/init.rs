@@ -45,7 +45,7 @@ hidden = [128]                        # widths of the hidden layers
 [train]
 budget_samples = 60000                # required: samples to train on, counted with repetition
 # target_accuracy = 0.97              # end early once valid accuracy is this high
-lr = 4e-3                             # peak learning rate
+lr = 4e-3                             # peak learning rate; leave it out for the optimizer's own
 schedule = "cosine"                   # or "linear", "constant"
 steps = 8                             # optimizer steps in one task, 4 to 16
 batch = 32                            # samples in a step

@@ -3,6 +3,7 @@
 //!
 //! It must not know how anything is computed, stored or sent: no I/O, no clock, no async.
 
+mod agreement;
 pub mod exact;
 mod ids;
 mod job_file;
@@ -12,6 +13,7 @@ mod recipe;
 mod statement;
 mod task;
 
+pub use agreement::agreement_distance;
 pub use ids::{BlobId, IdError, JobName, TaskId, Version, VolunteerKey};
 pub use job_file::{
     Colour, DataSection, DataSource, GptSection, JobFile, JobFileError, JobSection, ModelSection, TextUnit,

@@ -9,6 +9,7 @@
 
 mod codec;
 mod delta;
+mod distance;
 mod e3m0;
 mod int8;
 mod median;
@@ -17,5 +18,6 @@ mod outer;
 
 pub use codec::{CHUNK_VALUES, DecodeError, bytes_from_weights, decode, encode, encoded_len, weights_from_bytes};
 pub use delta::{DeltaError, Published, apply_delta, delta_len, publish};
+pub use distance::distance;
 pub use merge::{ROBUST_PARTS_MIN, Scaled, merge, merge_scaled, norm};
 pub use outer::outer_step;

@@ -3,7 +3,7 @@
 //! It must not know where a task comes from nor where its result goes; time and rest come from its
 //! shell through [`Pace`].
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use potluck_engine::{BatchEvaluation, Engine, EngineError, Trainer};
 use potluck_graph::{Block, BlockError, batches};
@@ -104,6 +104,33 @@ impl TaskRunner {
             TaskKind::Train => train(trainer, run, &base, &blocks, stop, &mut meter).await,
             _ => evaluate(trainer, &run.task, &blocks, stop, &mut meter).await,
         }
+    }
+
+    /// Computes a train task without rests and returns the update as it is before it is encoded, for
+    /// who compares devices or checks a result.
+    ///
+    /// # Errors
+    /// As [`TaskRunner::run`].
+    pub async fn replay(&mut self, run: &Run) -> Result<Vec<f32>, RunError> {
+        self.replay_steps(run, 0..run.task.steps).await
+    }
+
+    /// [`TaskRunner::replay`] of some of the task's steps, counted from 0.
+    ///
+    /// # Errors
+    /// As [`TaskRunner::run`].
+    pub async fn replay_steps(&mut self, run: &Run, steps: Range<u32>) -> Result<Vec<f32>, RunError> {
+        let task = &run.task;
+        let base = weights_from_bytes(&run.base, run.program.parameter_count())
+            .map_err(|error| RunError::Base(error.to_string()))?;
+        let blocks = decode_blocks(run)?;
+        let trainer = self.trainer(run, &base).await?;
+        let all = batches(task.seed, sample_count(&blocks), task.steps, task.batch);
+        let some = (0..task.steps).zip(all).filter(|(step, _)| steps.contains(step));
+        for (step, rows) in some {
+            trainer.step(&Block::gather(&blocks, &rows), task.lr(step)).await?;
+        }
+        update_from(&base, &trainer.weights().await?, steps.end)
     }
 
     /// The program on the device with these parameters and fresh optimizer state.

@@ -12,7 +12,9 @@ mod ci;
 mod crash;
 mod drivers;
 mod fingerprint;
+mod lab;
 mod measure;
+mod models;
 mod phases;
 mod project;
 mod recipe;
@@ -21,6 +23,7 @@ mod shell;
 mod sim;
 mod suites;
 mod tidy;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -50,6 +53,8 @@ cargo xtask COMMAND
   tidy              the project's own rules: crate arrows, module docs, file lengths, words
   bench [--help]    steps and products against the pinned peers, in one browser, taking turns
   shots             screenshots of the widget and the dashboard into docs/images/
+  models            train a CNN, a ViT and a GPT on real data and compare with JAX
+  trust             the same tasks on every executor beside what cheats hand in; --help tells more
   limits            the measured limits that do not hold, from target/measure and docs/measurements
   help              this text
 
@@ -130,6 +135,8 @@ fn run() -> Result<()> {
             no_more(&mut parser)?;
             tidy::run(&project)?;
         }
+        "models" => models::run(&project, &mut phases, &mut parser)?,
+        "trust" => trust::run(&project, &mut phases, &mut parser)?,
         "limits" => {
             no_more(&mut parser)?;
             measure::print_broken_limits(&project)?;

@@ -1,4 +1,4 @@
-//! Texts.
+//! Texts of characters and of bytes.
 
 use std::fs;
 

@@ -204,6 +204,34 @@ fn every_preset_is_read() {
 }
 
 #[test]
+fn transformers_are_trained_with_muon_unless_it_is_said() {
+    let recipe = |more: &str| {
+        let text =
+            with("text = \"a.txt\"", GPT).replace("budget_samples = 60000", &format!("budget_samples = 60000\n{more}"));
+        JobFile::parse(&text).expect("a good file").train
+    };
+    assert_eq!((recipe("").optimizer, recipe("").lr), (Optimizer::muon(), 24e-3));
+    let adamw = recipe("optimizer = \"adamw\"");
+    assert_eq!((adamw.optimizer, adamw.lr), (Optimizer::default(), 4e-3));
+    let mlp = JobFile::parse(GOOD).expect("a good file").train;
+    assert_eq!((mlp.optimizer, mlp.lr), (Optimizer::default(), 4e-3));
+}
+
+#[test]
+fn a_recipe_whose_results_nobody_could_judge_is_refused() {
+    let long = "budget_samples = 60000\noptimizer = \"muon\"\nsteps = 16";
+    check(
+        "budget_samples = 60000",
+        long,
+        expect![[
+            r#"line 23, column 9: train.steps: expected at most 8 with Muon and four-bit updates, or update = "int8": honest results of 16 steps cannot be told from cheats"#
+        ]],
+    );
+    let int8 = GOOD.replace("budget_samples = 60000", &format!("{long}\nupdate = \"int8\""));
+    assert_eq!(JobFile::parse(&int8).expect("a good file").train.steps, 16);
+}
+
+#[test]
 fn data_is_of_one_kind() {
     let mlp = "preset = \"mlp\"\nhidden = [8]";
     check_with(

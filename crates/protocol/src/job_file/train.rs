@@ -7,7 +7,7 @@ use super::{
     ModelSection,
     source::{JobFileError, Source},
 };
-use crate::{Optimizer, OuterStep, Recipe, Schedule, UpdateEncoding};
+use crate::{Optimizer, OuterStep, Recipe, Schedule, UpdateEncoding, agreement_distance};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,11 +34,7 @@ enum RawOptimizer {
     Sgd,
 }
 
-pub(super) fn train(
-    source: &Source<'_>,
-    raw: Spanned<RawTrain>,
-    _model: &ModelSection,
-) -> Result<Recipe, JobFileError> {
+pub(super) fn train(source: &Source<'_>, raw: Spanned<RawTrain>, model: &ModelSection) -> Result<Recipe, JobFileError> {
     let table_start = raw.span().start;
     let RawTrain {
         lr,
@@ -58,14 +54,15 @@ pub(super) fn train(
         field.as_ref().map_or(default, |f| *f.as_ref())
     }
     let optimizer = match optimizer {
-        None | Some(RawOptimizer::Adamw) => Optimizer::default(),
+        None => default_optimizer(model),
+        Some(RawOptimizer::Adamw) => Optimizer::default(),
         Some(RawOptimizer::Muon) => Optimizer::muon(),
         Some(RawOptimizer::Sgd) => Optimizer::sgd(),
     };
     let decay = weight_decay.as_ref().map(|d| *d.as_ref());
     let recipe = Recipe {
         optimizer: decay.map_or(optimizer, |decay| optimizer.with_weight_decay(decay)),
-        lr: value(&lr, 4e-3),
+        lr: value(&lr, default_lr(&optimizer)),
         schedule: schedule.unwrap_or(Schedule::Cosine),
         ramp_steps: value(&ramp_steps, 3),
         clip_norm: value(&clip_norm, 1.0),
@@ -76,7 +73,7 @@ pub(super) fn train(
         outer: value(&outer, OuterStep::default()),
         update: update.unwrap_or_default(),
     };
-    let Some((field, expected)) = recipe.problem() else { return Ok(recipe) };
+    let Some((field, expected)) = recipe.problem().or_else(|| cannot_be_judged(&recipe)) else { return Ok(recipe) };
     let start = |span: Option<std::ops::Range<usize>>| span.map_or(table_start, |s| s.start);
     let offset = match field {
         "lr" => start(lr.map(|f| f.span())),
@@ -91,4 +88,34 @@ pub(super) fn train(
         _ => table_start,
     };
     Err(source.error(offset, &format!("train.{field}"), format!("expected {expected}")))
+}
+
+/// A job whose results nobody could check is no job for strangers.
+fn cannot_be_judged(recipe: &Recipe) -> Option<(&'static str, String)> {
+    let Recipe { optimizer, update, steps, .. } = recipe;
+    if agreement_distance(optimizer, *update, *steps).is_some() {
+        return None;
+    }
+    let expected = format!(
+        "at most 8 with Muon and four-bit updates, or update = \"int8\": honest results of {steps} steps cannot be told from cheats"
+    );
+    Some(("steps", expected))
+}
+
+/// What a preset is trained with where the job file does not say: Muon for transformers, whose
+/// hidden matrices it trains best from a fresh state; AdamW for the others. `docs/trust.md` has the
+/// table that says that both can be checked.
+fn default_optimizer(model: &ModelSection) -> Optimizer {
+    match model {
+        ModelSection::Gpt(_) | ModelSection::Vit { .. } => Optimizer::muon(),
+        _ => Optimizer::default(),
+    }
+}
+
+/// Muon's updates have the same size whatever the gradient's, and its best rates are higher.
+fn default_lr(optimizer: &Optimizer) -> f32 {
+    match optimizer {
+        Optimizer::Muon { .. } => 24e-3,
+        Optimizer::Adamw { .. } | Optimizer::Sgd { .. } => 4e-3,
+    }
 }

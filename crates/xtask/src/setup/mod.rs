@@ -80,6 +80,10 @@ impl Tools {
         node::bring_packages(project, &node, "bench")
     }
 
+    pub(crate) fn npm(&self) -> Command {
+        self.command(&self.npm)
+    }
+
     /// The interpreter of the project's own environment.
     pub(crate) fn python(&self) -> Option<&Path> {
         self.python.as_deref()

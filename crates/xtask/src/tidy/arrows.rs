@@ -9,7 +9,7 @@ use crate::project::Project;
 use crate::shell;
 
 /// A crate's folder and the crates of this workspace that it may use, development uses aside.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     // Vocabulary and pure cores. They read no clock and do no I/O.
     ("protocol", &[]),
     ("graph", &["protocol"]),
@@ -26,11 +26,12 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("www", &[]),
     ("coordinator", &["volunteer", "engine", "scheduler", "update", "ledger", "data", "graph", "www", "protocol"]),
     ("potluck", &["coordinator", "data", "graph", "engine", "update", "volunteer", "scheduler", "www", "protocol"]),
+    ("lab", &["volunteer", "engine", "update", "data", "graph", "protocol"]),
     ("simulator", &["scheduler", "update", "volunteer", "engine", "graph", "data", "protocol"]),
     // Tools know nothing of what they build.
     ("xtask", &[]),
     ("packer", &[]),
-    ("tests-web", &["engine", "graph", "update", "protocol"]),
+    ("tests-web", &["volunteer", "engine", "graph", "update", "protocol"]),
 ];
 
 /// The tests crate stands outside: it may use everything.
