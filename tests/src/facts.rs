@@ -1,6 +1,9 @@
 //! The log of facts, read from its SQLite file as anyone can, and what must always hold in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use potluck_protocol::{TaskId, TaskKind, Version, VolunteerKey};
 use potluck_scheduler::{BlockRef, Fact};
@@ -32,7 +35,12 @@ pub struct TaskStory {
 impl Facts {
     /// Reads the log of a job, whether or not its coordinator is running.
     pub fn read(job: &Job) -> Self {
-        let file = job.folder().join("potluck.sqlite");
+        Self::read_in(&job.folder())
+    }
+
+    /// The same, of a coordinator's folder or a copy of it.
+    pub fn read_in(folder: &Path) -> Self {
+        let file = folder.join("potluck.sqlite");
         let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the log");
         let mut select = connection.prepare("SELECT seq, fact FROM facts WHERE job = ?1 ORDER BY seq").expect("facts");
         let rows = select.query_map([Job::NAME], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)));

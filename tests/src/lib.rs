@@ -7,6 +7,7 @@
 pub mod crash;
 pub mod deadline;
 pub mod facts;
+pub mod fleet;
 pub mod job;
 pub mod program;
 pub mod server;
@@ -15,6 +16,7 @@ pub mod volunteer;
 pub use crash::Plan;
 pub use deadline::Deadline;
 pub use facts::Facts;
+pub use fleet::Fleet;
 pub use job::Job;
 pub use program::{Line, Running};
 pub use server::Server;

@@ -105,6 +105,16 @@ impl Running {
         (self.child.wait().expect("its status"), self.everything())
     }
 
+    /// SIGTERM, as a service manager stops a process.
+    ///
+    /// # Panics
+    /// Where the signal cannot be sent.
+    #[track_caller]
+    pub fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill").success(), "{} is gone already", self.name);
+    }
+
     /// SIGKILL: no handler runs, no buffer is flushed. Returns once it is gone.
     pub fn kill(&mut self) {
         // An error means that it has ended already.

@@ -1,8 +1,8 @@
-//! The golden messages: what protocol version 1 looks like on the wire. A change of the code that
+//! The golden messages: what each protocol version looks like on the wire. A change of the code that
 //! reads or writes one of them differently breaks volunteers that are out there, so it fails here.
 //!
-//! `golden/messages-v1.json` is a JSON array with one message a line. Lines may be added; a line
-//! that was released is never changed.
+//! `golden/messages-v1.json` is a JSON array with one message a line, and so is that of version 2 with
+//! what is new in it. Lines may be added; a line that was released is never changed.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use potluck_protocol::{
     ClientMessage, ErrorCode, PROTOCOL_MAX, PROTOCOL_MIN, Refusal, ServerMessage, SignedStatement, WaitReason,
 };
 
-const MESSAGES: &str = include_str!("../golden/messages-v1.json");
+const MESSAGES: [&str; 2] = [include_str!("../golden/messages-v1.json"), include_str!("../golden/messages-v2.json")];
 
 /// One message of the file, parsed, with the bytes it had.
 enum Golden {
@@ -20,7 +20,11 @@ enum Golden {
 
 /// A line is `{"from":"volunteer","message":{...}}`, perhaps with a comma after it.
 fn golden() -> Vec<Golden> {
-    let lines = MESSAGES.lines().map(|line| line.trim_end_matches(',')).filter(|line| line.starts_with('{'));
+    let lines = MESSAGES
+        .into_iter()
+        .flat_map(str::lines)
+        .map(|line| line.trim_end_matches(','))
+        .filter(|line| line.starts_with('{'));
     lines
         .map(|line| {
             let body = |from: &str| line.strip_prefix(&format!(r#"{{"from":"{from}","message":"#))?.strip_suffix('}');
@@ -56,6 +60,7 @@ fn server_name(message: &ServerMessage) -> &'static str {
         ServerMessage::Wait { .. } => "wait",
         ServerMessage::Verdict(_) => "verdict",
         ServerMessage::Progress { .. } => "progress",
+        ServerMessage::Leaving { .. } => "leaving",
         ServerMessage::Finished => "finished",
         ServerMessage::Error(_) => "error",
     }
@@ -63,8 +68,8 @@ fn server_name(message: &ServerMessage) -> &'static str {
 
 #[test]
 fn the_file_is_json_with_one_message_a_line() {
-    let messages: Vec<serde_json::Value> = serde_json::from_str(MESSAGES).expect("a JSON array");
-    assert_eq!(messages.len(), golden().len());
+    let count = |text| serde_json::from_str::<Vec<serde_json::Value>>(text).expect("a JSON array").len();
+    assert_eq!(MESSAGES.into_iter().map(count).sum::<usize>(), golden().len());
 }
 
 #[test]
@@ -88,7 +93,7 @@ fn every_kind_of_message_is_there() {
         })
         .collect();
     let client = ["hello", "device", "ask", "result", "release", "bye"].map(|name| (false, name));
-    let server = ["welcome", "reload", "lease", "wait", "verdict", "progress", "finished", "error"];
+    let server = ["welcome", "reload", "lease", "wait", "verdict", "progress", "leaving", "finished", "error"];
     assert_eq!(names, client.into_iter().chain(server.map(|name| (true, name))).collect());
 }
 

@@ -18,6 +18,24 @@ pub enum FolderError {
         /// The folder.
         folder: String,
     },
+    /// It was copied, moved to another disk or restored by hand.
+    #[error(
+        "{folder} is a copy: its log was written in another place. If that place is still in use, or may be again, \
+         leave this one alone; if not, `potluck restore {folder} --new-epoch` makes this one the one that counts"
+    )]
+    Copied {
+        /// The folder.
+        folder: String,
+    },
+    /// It is a backup.
+    #[error(
+        "{folder} is a backup, and serving it would change it: `potluck restore {folder} FOLDER --new-epoch` makes a \
+         folder of it that can be served"
+    )]
+    Backup {
+        /// The folder.
+        folder: String,
+    },
     /// It cannot be made or written.
     #[error("{path} cannot be written ({reason}): make it writable for this user, or choose another folder")]
     NotWritable {
@@ -65,6 +83,41 @@ impl Folder {
         }
     }
 
+    /// Refuses a folder that is not where it was made: two of one kind must not both be served.
+    pub(crate) fn check_place(&self) -> Result<(), FolderError> {
+        let folder = || self.path.display().to_string();
+        if self.join(BACKUP_FILE).exists() {
+            return Err(FolderError::Backup { folder: folder() });
+        }
+        let path = self.join(PLACE_FILE);
+        match fs::read_to_string(&path) {
+            Ok(place) if place.trim() == place_of(&path)? => Ok(()),
+            Ok(_) => Err(FolderError::Copied { folder: folder() }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.take_place(),
+            Err(e) => Err(explain(&path, &e)),
+        }
+    }
+
+    /// The right to delete what the log needs no more. `None` while a backup is being made, which may
+    /// still need it.
+    pub(crate) fn may_delete(&self) -> Option<File> {
+        let lock = lock_file(&self.join(DELETING_FILE)).ok()?;
+        lock.try_lock_shared().ok().map(|()| lock)
+    }
+
+    /// Makes this the place where the folder is.
+    pub(crate) fn take_place(&self) -> Result<(), FolderError> {
+        let path = self.join(PLACE_FILE);
+        let write = |text: &str| {
+            let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&path)?;
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all())
+        };
+        // A file says where it is itself, so it has to be there before it can say so.
+        write("").map_err(|e| explain(&path, &e))?;
+        let place = place_of(&path)?;
+        write(&format!("{place}\n")).map_err(|e| explain(&path, &e))
+    }
+
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -105,12 +158,54 @@ impl OwnerToken {
         good.then(|| Self(Sha256::digest(text).into()))
     }
 
+    /// A hash of it, to make other keys of.
+    pub(crate) fn digest(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// True where `given` is the token. The time it takes depends on neither: hashes of both are
     /// compared, all of them.
     pub(crate) fn is(&self, given: &str) -> bool {
         let given: [u8; 32] = Sha256::digest(given).into();
         self.0.iter().zip(given).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
     }
+}
+
+/// Marks a folder as a backup.
+pub(crate) const BACKUP_FILE: &str = "backup.json";
+
+/// Locked for as long as nothing may be deleted.
+const DELETING_FILE: &str = "deleting";
+
+/// Keeps the coordinator of a folder, if there is one, from deleting anything while this is held.
+///
+/// # Errors
+///
+/// Where the lock's file cannot be made.
+pub(crate) fn keep_all(folder: &Path) -> Result<File, FolderError> {
+    let path = folder.join(DELETING_FILE);
+    let lock = lock_file(&path).and_then(|lock| lock.lock().map(|()| lock));
+    lock.map_err(|e| explain(&path, &e))
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).open(path)
+}
+
+/// Says where the folder was made, in a way that a copy cannot have.
+const PLACE_FILE: &str = "place";
+
+/// The number of a file on its disk and the time when it was made: no copy has both. Where a disk
+/// does not know the second, the first has to do.
+fn place_of(path: &Path) -> Result<String, FolderError> {
+    let metadata = fs::metadata(path).map_err(|e| explain(path, &e))?;
+    let made = metadata.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let made = made.map_or(0, |since| since.as_nanos());
+    #[cfg(unix)]
+    let number = std::os::unix::fs::MetadataExt::ino(&metadata);
+    #[cfg(not(unix))]
+    let number = 0;
+    Ok(format!("{number} {made}"))
 }
 
 fn make_token(path: &Path) -> Result<String, FolderError> {
@@ -161,6 +256,24 @@ mod tests {
         fs::write(&path, "").expect("written");
         let error = Folder::open(&path).expect_err("not a folder").to_string();
         assert!(error.contains("taken cannot be written") && error.contains("choose another folder"), "{error}");
+    }
+
+    #[test]
+    fn a_copied_folder_is_refused() {
+        let root = tempfile::tempdir().expect("a folder");
+        let (first, copy) = (root.path().join("first"), root.path().join("copy"));
+        Folder::open(&first).expect("made").check_place().expect("a new place");
+        Folder::open(&first).expect("opened").check_place().expect("the same place");
+        let moved = root.path().join("moved");
+        fs::rename(&first, &moved).expect("moved");
+        Folder::open(&moved).expect("opened").check_place().expect("moved on the same disk");
+        fs::create_dir(&copy).expect("made");
+        fs::copy(moved.join("place"), copy.join("place")).expect("copied");
+        let folder = Folder::open(&copy).expect("opened");
+        let error = folder.check_place().expect_err("a copy").to_string();
+        assert!(error.contains("copy is a copy") && error.contains("--new-epoch"), "{error}");
+        folder.take_place().expect("taken");
+        folder.check_place().expect("the one that counts now");
     }
 
     #[test]

@@ -22,11 +22,13 @@
 //! about training, and it executes no program but in its own embedded volunteer.
 
 mod audit;
+mod backup;
 mod blobs;
 mod clock;
 mod folder;
 mod http;
 mod job;
+mod lineage;
 mod log;
 mod problem;
 mod served;
@@ -50,6 +52,7 @@ use potluck_scheduler::Fact;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 pub use audit::{Audit, AuditError};
+pub use backup::{BackupError, Copied, backup, new_epoch, restore};
 pub use blobs::BlobError;
 pub use folder::FolderError;
 pub use job::{JournalError, OpenError, size_problem};
@@ -169,6 +172,7 @@ impl Builder {
     pub async fn start(self) -> Result<Coordinator, StartError> {
         let Self { folder, jobs, observers, embedded_volunteer, keep_updates, log, clock } = self;
         let folder = Arc::new(Folder::open(&folder)?);
+        folder.check_place()?;
         let token = folder.owner_token()?;
         let log = match log {
             Some(log) => log,
@@ -181,7 +185,8 @@ impl Builder {
             if running.iter().any(|(job, _): &(Arc<Job>, _)| job.name() == name) {
                 return Err(StartError::SameName { job: name.clone() });
             }
-            let premises = Premises { folder: &folder, log: &log, stores: &stores, clock: &clock, keep_updates };
+            let premises =
+                Premises { folder: &folder, log: &log, stores: &stores, clock: &clock, token: &token, keep_updates };
             let opened = open(file, base_folder, &premises).await;
             let Opened { job, actor } = opened.map_err(|error| StartError::Job { job: name.clone(), error })?;
             let actor = tokio::spawn(actor.observed_by(observers.clone()).run());

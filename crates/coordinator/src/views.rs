@@ -1,7 +1,9 @@
 //! What the API shows of a job, as JSON. Kept apart from the scheduler's types, so that neither
 //! can change the other by accident.
 
-use potluck_protocol::{Backend, BlobId, JobCard, Millis, ProgramFacts, Recipe, TaskId, Version, VolunteerKey};
+use potluck_protocol::{
+    Backend, BlobId, JobCard, LeaderId, Millis, ProgramFacts, Recipe, TaskId, Version, VolunteerKey,
+};
 use serde::Serialize;
 
 /// `GET jobs/{job}`, and the `job` event.
@@ -68,6 +70,12 @@ pub(crate) struct LogView {
     pub(crate) facts: u64,
     /// Hash over all of them.
     pub(crate) head: String,
+    /// Counts the starts of coordinators on this job.
+    pub(crate) epoch: u64,
+    /// The first leader since the job was made or restored: copies of a job are told apart by it.
+    pub(crate) line: Option<LeaderId>,
+    /// The coordinator that leads it now.
+    pub(crate) leader: Option<LeaderId>,
 }
 
 /// A row of `.../history`, and the `version` event.

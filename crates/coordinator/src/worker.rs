@@ -137,7 +137,7 @@ impl Helper {
         mut inbox: mpsc::Receiver<Arc<ServerMessage>>,
     ) -> Result<(), Gone> {
         let (session, volunteer) = (self.session, self.volunteer());
-        let newcomer = Newcomer { session, volunteer, protocol: PROTOCOL_MAX, trusted: true, outbox };
+        let newcomer = Newcomer { session, volunteer, protocol: PROTOCOL_MAX, trusted: true, seal: None, outbox };
         self.job.join(newcomer).await.map_err(|_| Gone)?;
         let device = Device {
             agent: agent(),

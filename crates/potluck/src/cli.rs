@@ -71,6 +71,40 @@ pub(crate) enum Command {
         #[arg(long, default_value = "model.safetensors")]
         out: PathBuf,
     },
+    /// Copy a coordinator's folder, also while it is served, and check the copy.
+    ///
+    /// The copy holds the log as it is at one moment and every blob that it names. What was acknowledged
+    /// before is in it. It also holds the owner token: keep it as private as the folder.
+    #[command(after_help = "Example:\n  potluck backup potluck-data /backups/monday")]
+    Backup {
+        /// The coordinator's folder.
+        folder: PathBuf,
+        /// Where to write the copy; made, must be empty.
+        to: PathBuf,
+    },
+    /// Bring a backup back, or make a copied folder the one that counts.
+    ///
+    /// Two copies of a job must not both go on: they would lease the same blocks and credit the same
+    /// names for different work. So a copy is not served before you say, with --new-epoch, that it is
+    /// the one that counts. Its jobs then begin a new line that names where it left the old one, and a
+    /// coordinator on another copy stops as soon as one of its volunteers has been here.
+    #[command(after_help = "\
+Examples:
+  potluck restore /backups/monday potluck-data --new-epoch
+                                     go on from a backup
+  potluck restore potluck-data --new-epoch
+                                     go on in a folder that was copied or moved to another disk
+  potluck restore /backups/monday look-only
+                                     only to look: log verify works, serve refuses")]
+    Restore {
+        /// A backup, or, without TO, a folder that was copied.
+        from: PathBuf,
+        /// Where to write it; made, must be empty.
+        to: Option<PathBuf>,
+        /// The original is gone for good, or will not be used again.
+        #[arg(long, required_unless_present = "to")]
+        new_epoch: bool,
+    },
     /// Pause, resume or stop a job. Needs the owner token.
     Job {
         #[command(subcommand)]

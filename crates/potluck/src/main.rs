@@ -4,6 +4,7 @@
 //! Exit codes: 0 done, 1 something failed on the way, 2 a file or an argument is wrong. It parses
 //! arguments, prints and chooses exit codes; everything else is in the libraries below.
 
+mod backup;
 mod check;
 mod cli;
 mod error;
@@ -49,6 +50,8 @@ fn run(command: Command) -> Result<(), CliError> {
             JobCommand::Resume(target) => remote::control(&target, "resume"),
             JobCommand::Stop(target) => remote::control(&target, "stop"),
         },
+        Command::Backup { folder, to } => backup::backup(&folder, &to),
+        Command::Restore { from, to, new_epoch } => backup::restore(&from, to.as_deref(), new_epoch),
         Command::Log { command: LogCommand::Verify { folder } } => log::verify(&folder),
         Command::Volunteer(options) => volunteer::volunteer(options),
     }

@@ -21,6 +21,11 @@ pub(crate) fn warning(text: &str) {
     let _ = writeln!(std::io::stderr(), "warning: {text}");
 }
 
+/// How far something is.
+pub(crate) fn progress(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Rows of a name and what it is.
 pub(crate) fn facts(title: &str, rows: &[(&str, String)]) {
     let mut table = Table::new();

@@ -89,6 +89,15 @@ hex_id!(
     VolunteerKey, 32
 );
 
+hex_id!(
+    /// One start of a coordinator as the leader of a job; random.
+    LeaderId, 16
+);
+hex_id!(
+    /// What shows that a [`crate::Seal`] was made with an owner's token.
+    SealProof, 32
+);
+
 impl BlobId {
     /// The id of these bytes.
     pub fn of(bytes: &[u8]) -> Self {

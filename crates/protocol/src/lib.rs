@@ -8,17 +8,19 @@ pub mod exact;
 mod ids;
 mod job_file;
 pub mod limits;
+mod lineage;
 mod messages;
 mod recipe;
 mod statement;
 mod task;
 
 pub use agreement::agreement_distance;
-pub use ids::{BlobId, IdError, JobName, TaskId, Version, VolunteerKey};
+pub use ids::{BlobId, IdError, JobName, LeaderId, SealProof, TaskId, Version, VolunteerKey};
 pub use job_file::{
     Colour, DataSection, DataSource, GptSection, JobFile, JobFileError, JobSection, ModelSection, TextUnit,
     VisitorsSection,
 };
+pub use lineage::Seal;
 pub use messages::{
     Backend, ClientMessage, Device, ErrorCode, Hello, JobCard, PROTOCOL_MAX, PROTOCOL_MIN, ProgramFacts, Refusal,
     ServerMessage, VOLUNTEER_HEADER, Verdict, WaitReason, Welcome,

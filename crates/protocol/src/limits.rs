@@ -193,6 +193,16 @@ pub const REQUEST_HEAD_MILLIS_MAX: u64 = 15_000;
 /// A request that is not an upload, a download or a stream is answered within this.
 pub const REQUEST_MILLIS_MAX: u64 = 30_000;
 
+/// Volunteers that are asked to connect again in one second after a graceful stop. Each sends a
+/// hello and perhaps an upload: 200 x (1 ms + a share of a group commit) is a quarter of one core.
+pub const RECONNECTS_PER_SECOND: u64 = 200;
+
+/// The first of them come after this: a coordinator that is restarted is back within two seconds.
+pub const RECONNECT_MILLIS_MIN: u64 = 2_000;
+
+/// A graceful stop waits this long for the verdicts on results that were sent before.
+pub const LAST_VERDICTS_MILLIS_MAX: u64 = 2_000;
+
 /// A graceful stop waits this long for answers under way.
 pub const STOP_MILLIS_MAX: u64 = 5_000;
 

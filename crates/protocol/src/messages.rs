@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BlobId, JobName, Lease, Millis, Recipe, SignedStatement, TaskId, Version, VolunteerKey};
+use crate::{BlobId, JobName, Lease, Millis, Recipe, Seal, SignedStatement, TaskId, Version, VolunteerKey};
 
 /// Oldest protocol version that this code speaks.
 pub const PROTOCOL_MIN: u32 = 1;
-/// Newest protocol version that this code speaks.
-pub const PROTOCOL_MAX: u32 = 1;
+/// Newest protocol version that this code speaks. 2 adds seals to `hello` and `welcome`, and
+/// `leaving`; to peers of version 1 neither is said.
+pub const PROTOCOL_MAX: u32 = 2;
 
 /// Header of an upload that names the uploader: the volunteer's key in hexadecimal digits.
 pub const VOLUNTEER_HEADER: &str = "x-potluck-volunteer";
@@ -54,6 +55,9 @@ pub struct Hello {
     pub build: String,
     /// The identity that will sign results.
     pub volunteer: VolunteerKey,
+    /// The seal of the last welcome to this job, if there was one. From version 2 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
 }
 
 /// Answers a `hello` whose versions overlap with ours.
@@ -72,6 +76,9 @@ pub struct Welcome {
     pub challenge_block: BlobId,
     /// The current parameters, for the join challenge.
     pub base: BlobId,
+    /// Who leads the job; to be repeated in the next `hello`. From version 2 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
 }
 
 /// What a visitor is told about a job before and after a yes.
@@ -171,6 +178,12 @@ pub enum ServerMessage {
         accuracy: Option<f32>,
         /// Volunteers connected now.
         volunteers: u32,
+    },
+    /// The coordinator is about to be gone for a while. Hold on to what is under way, and connect
+    /// again after this span, which is another for everybody. From version 2 on.
+    Leaving {
+        /// Span until the next connection.
+        retry_millis: Millis,
     },
     /// The job is done; thank you.
     Finished,

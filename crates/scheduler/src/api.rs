@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use potluck_protocol::{
-    BlobId, Device, Evaluation, JobName, Millis, OuterStep, ProgramFacts, Recipe, ServerMessage, SignedStatement,
-    Split, Statement, TaskId, TaskKind, Version, VolunteerKey,
+    BlobId, Device, Evaluation, JobName, LeaderId, Millis, OuterStep, ProgramFacts, Recipe, ServerMessage,
+    SignedStatement, Split, Statement, TaskId, TaskKind, Version, VolunteerKey,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::Fork;
 
 /// One open connection; lost on restart, never in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,6 +155,24 @@ pub enum Fact {
         split: Split,
         /// What came out.
         evaluation: Evaluation,
+    },
+    /// A coordinator began to lead the job: the first fact of its epoch, after the making of the job.
+    Began {
+        /// Wall clock.
+        at: Millis,
+        /// Its epoch.
+        epoch: u64,
+        /// Its name.
+        leader: LeaderId,
+        /// Where the job was restored by its owner and left the line that it had before.
+        fork: Option<Fork>,
+    },
+    /// Another copy of the job turned out to be in use. From here on this one must not be led.
+    Deposed {
+        /// Wall clock.
+        at: Millis,
+        /// The other's leader.
+        by: LeaderId,
     },
     /// The owner paused the job.
     Paused {

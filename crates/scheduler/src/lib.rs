@@ -36,6 +36,7 @@ mod evaluations;
 mod grant;
 mod lapse;
 mod leases;
+mod lineage;
 mod median;
 mod norms;
 mod presence;
@@ -53,6 +54,7 @@ pub use api::{BlockRef, Contribution, Control, Dataset, Effect, Fact, Input, Mer
 pub use core::Core;
 pub use decide::decide;
 pub use leases::{HandedIn, Leased};
+pub use lineage::{Fork, Lineage, Standing};
 pub use presence::{Presence, Session};
 pub use records::{Job, Phase, Tally, VersionRecord};
 pub use state::State;

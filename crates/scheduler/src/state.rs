@@ -10,7 +10,8 @@ use crate::evaluations::Evaluations;
 use crate::leases::Leases;
 use crate::norms::Norms;
 use crate::{
-    BlockRef, Contribution, Dataset, Fact, HandedIn, Job, Leased, MergePart, Phase, Tally, VersionRecord, round,
+    BlockRef, Contribution, Dataset, Fact, HandedIn, Job, Leased, Lineage, MergePart, Phase, Tally, VersionRecord,
+    round,
 };
 
 /// An accepted update that waits for its commit.
@@ -46,6 +47,7 @@ pub struct State {
     /// When the budget, the target or a stop was reached.
     finishing_at: Option<Millis>,
     finished: Option<Version>,
+    lineage: Lineage,
 }
 
 impl State {
@@ -111,6 +113,8 @@ impl State {
             Fact::Evaluated { at, task, version, split, evaluation } => {
                 self.evaluated(*at, *task, (*version, *split), *evaluation);
             }
+            Fact::Began { at: _, epoch, leader, fork } => self.lineage.begin(*epoch, *leader, fork.is_some()),
+            Fact::Deposed { at: _, by } => self.lineage.depose(*by),
             Fact::Paused { at: _ } => self.paused = true,
             Fact::Resumed { at: _ } => self.paused = false,
             Fact::Stopped { at } => self.finish_from(*at),
@@ -234,6 +238,11 @@ impl State {
             (None, None, true) => Phase::Paused,
             (None, None, false) => Phase::Running,
         }
+    }
+
+    /// Who leads it.
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
     }
 
     /// The current version.

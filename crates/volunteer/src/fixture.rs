@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use potluck_graph::{Block, Column, Program, preset, random::SplitMix64};
 use potluck_protocol::{
-    BlobId, JobCard, JobName, Lease, Optimizer, OuterStep, Recipe, Schedule, Split, Task, TaskId, TaskKind,
-    UpdateEncoding, Version, VolunteerKey, Welcome,
+    BlobId, JobCard, JobName, LeaderId, Lease, Optimizer, OuterStep, Recipe, Schedule, Seal, SealProof, Split, Task,
+    TaskId, TaskKind, UpdateEncoding, Version, VolunteerKey, Welcome,
 };
 
 use crate::{cache::Blob, work::Run};
@@ -55,9 +55,13 @@ impl Job {
         }
     }
 
+    pub(crate) fn seal() -> Seal {
+        Seal { line: LeaderId([1; 16]), epoch: 1, leader: LeaderId([1; 16]), proof: SealProof([1; 32]) }
+    }
+
     pub(crate) fn welcome(&self) -> Welcome {
         Welcome {
-            protocol: 1,
+            protocol: potluck_protocol::PROTOCOL_MAX,
             job: JobCard {
                 name: Self::name(),
                 title: "Digits".to_owned(),
@@ -73,6 +77,7 @@ impl Job {
             recipe: Self::recipe(),
             challenge_block: BlobId::of(&self.blocks[0]),
             base: BlobId::of(&self.base),
+            seal: Some(Self::seal()),
         }
     }
 

@@ -5,7 +5,6 @@
 //! Moments come from a seed, so that another seed is another run. What the machine does in between
 //! is not repeated with it: a kill is a matter of time, and the one thing here that has to be.
 
-mod fleet;
 mod moment;
 
 use std::{
@@ -17,8 +16,7 @@ use potluck_coordinator::Audit;
 use potluck_graph::random::SplitMix64;
 use potluck_scheduler::Phase;
 
-use crate::{Deadline, Job, Running, Server};
-use fleet::Fleet;
+use crate::{Deadline, Fleet, Job, Running, Server, fleet::HASTE};
 pub use moment::{Kind, Moment};
 
 /// What to do.
@@ -97,7 +95,7 @@ fn disturbed(plan: &Plan, kills_max: u32, random: &mut SplitMix64, tell: &mut im
     let mut report = Report::default();
     let mut server = start(&job, 0, &mut report);
     let port = server.port();
-    let fleet = Fleet::start(&server.url, plan.volunteers);
+    let fleet = Fleet::start(&server.url, plan.volunteers, HASTE);
     let mut books = Books::new(&job);
     while report.kill_count() < kills_max && !books.is_finished() {
         let moment = Moment::draw(random);

@@ -206,7 +206,7 @@ impl Visit {
     async fn converse(&mut self) -> Result<(), End> {
         let wait = Duration::from_millis(limits::HELLO_WAIT_MILLIS);
         let hello = timeout(wait, self.hello()).await.map_err(|_| End::Refused("no hello came"))??;
-        let Hello { protocol_min, protocol_max, build: _, volunteer } = hello;
+        let Hello { protocol_min, protocol_max, build: _, volunteer, seal } = hello;
         let Some(protocol) = negotiate(protocol_min, protocol_max) else {
             return self.line.send(&reload(protocol_max)).await;
         };
@@ -217,9 +217,9 @@ impl Visit {
         }
         let (outbox, inbox) = mpsc::channel(limits::SOCKET_QUEUE_MAX);
         let session = self.shared.new_session();
-        let newcomer = Newcomer { session, volunteer, protocol, trusted: false, outbox };
+        let newcomer = Newcomer { session, volunteer, protocol, trusted: false, seal, outbox };
         self.job.join(newcomer).await.map_err(|_| End::Closing)?;
-        let end = Talk { visit: self, session, volunteer, inbox }.run().await;
+        let end = Talk { visit: self, session, volunteer, inbox, protocol, owed: 0 }.run().await;
         let _ = self.job.send(Input::Left { session }).await;
         end
     }
@@ -264,6 +264,9 @@ struct Talk<'a> {
     session: SessionId,
     volunteer: potluck_protocol::VolunteerKey,
     inbox: mpsc::Receiver<Arc<ServerMessage>>,
+    protocol: u32,
+    /// Results that were handed on and have no verdict yet.
+    owed: u32,
 }
 
 impl Talk<'_> {
@@ -287,7 +290,7 @@ impl Talk<'_> {
                 }
                 // `None`: the actor ended, or dropped a peer that takes no messages.
                 message = self.inbox.recv() => match message {
-                    Some(message) => self.visit.line.send(&message).await?,
+                    Some(message) => self.pass_on(&message).await?,
                     None => return Err(End::Closing),
                 },
                 _ = pings.tick() => {
@@ -301,13 +304,31 @@ impl Talk<'_> {
         }
     }
 
-    /// Sends what the actor said before the coordinator was told to stop, the end of the job above
-    /// all.
+    /// Waits for the verdicts that are owed, says whatever else the actor said, the end of the job
+    /// above all, and when to come again: to everybody another time.
     async fn say_the_rest(&mut self) -> Result<(), End> {
+        let until = Instant::now() + Duration::from_millis(limits::LAST_VERDICTS_MILLIS_MAX);
+        while self.owed > 0 {
+            match timeout(until.saturating_duration_since(Instant::now()), self.inbox.recv()).await {
+                Ok(Some(message)) => self.pass_on(&message).await?,
+                Ok(None) | Err(_) => break,
+            }
+        }
         while let Ok(message) = self.inbox.try_recv() {
-            self.visit.line.send(&message).await?;
+            self.pass_on(&message).await?;
+        }
+        if self.protocol >= 2 {
+            let retry_millis = self.visit.job.leave_millis();
+            self.visit.line.send(&ServerMessage::Leaving { retry_millis }).await?;
         }
         Err(End::Closing)
+    }
+
+    async fn pass_on(&mut self, message: &ServerMessage) -> Result<(), End> {
+        if matches!(message, ServerMessage::Verdict(_)) {
+            self.owed = self.owed.saturating_sub(1);
+        }
+        self.visit.line.send(message).await
     }
 
     async fn refuse(&mut self, refusal: Refusal) -> Result<(), End> {
@@ -336,7 +357,10 @@ impl Talk<'_> {
                 return Err(End::Done);
             }
             ClientMessage::Result(signed) => match verify(&self.visit.job, self.volunteer, signed).await {
-                Ok((statement, signed, update)) => Input::Result { session, statement, signed, update },
+                Ok((statement, signed, update)) => {
+                    self.owed += 1;
+                    Input::Result { session, statement, signed, update }
+                }
                 Err(refusal) => return self.refuse(refusal).await,
             },
         };

@@ -9,12 +9,14 @@ use std::{
 };
 
 use futures::FutureExt;
-use potluck_protocol::{ErrorCode, JobCard, Refusal, ServerMessage, TaskId, Version, VolunteerKey, Welcome, limits};
+use potluck_protocol::{
+    ErrorCode, JobCard, LeaderId, Refusal, Seal, ServerMessage, TaskId, Version, VolunteerKey, Welcome, limits,
+};
 use potluck_scheduler::{Control, Core, Effect, Fact, Input, SessionId};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use super::{
@@ -27,6 +29,7 @@ use super::{
 use crate::{
     Observer,
     clock::Clock,
+    lineage::Sealer,
     stores::Stores,
     views::{ContributionRow, JobView, LeaseView, VersionRow},
 };
@@ -47,6 +50,8 @@ pub(crate) struct Newcomer {
     /// What both speak.
     pub(crate) protocol: u32,
     pub(crate) trusted: bool,
+    /// Who welcomed it last.
+    pub(crate) seal: Option<Seal>,
     /// Closed by the actor where it is full: a peer that slow is better gone.
     pub(crate) outbox: mpsc::Sender<Arc<ServerMessage>>,
 }
@@ -79,6 +84,12 @@ enum Failure {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Merge(#[from] MergeError),
+    #[error(
+        "another copy of this job is in use, led by {by} since epoch {epoch}: a volunteer brought its seal. This folder \
+         is a copy of that one, or was copied or restored there. Stop one of them for good; \
+         `potluck restore FOLDER --new-epoch` makes a folder the one that counts"
+    )]
+    Deposed { by: LeaderId, epoch: u64 },
     #[error("a task of the coordinator broke: {0}")]
     Broken(String),
 }
@@ -92,6 +103,8 @@ struct Batch {
     queries: Vec<Query>,
     /// Somebody came, left or said what device it has.
     people_changed: bool,
+    /// Somebody was welcomed by another copy of the job.
+    deposed: Option<Failure>,
     stop: bool,
 }
 
@@ -105,8 +118,9 @@ pub(super) struct Parts {
     pub(super) outlets: Arc<Outlets>,
     pub(super) stores: Arc<Stores>,
     pub(super) clock: Clock,
-    /// The job's first fact, where this start made it.
-    pub(super) made: Option<Fact>,
+    pub(super) sealer: Sealer,
+    /// The facts of this start: that it began and, before that, the job's first.
+    pub(super) made: Vec<Fact>,
 }
 
 /// The actor of one job.
@@ -125,13 +139,14 @@ pub(crate) struct Actor {
     shown: Shown,
     merging: Option<JoinHandle<Result<Input, MergeError>>>,
     chores: Chores,
+    sealer: Sealer,
     /// Durable already, but shown to nobody yet.
-    made: Option<Fact>,
+    made: Vec<Fact>,
 }
 
 impl Actor {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { card, core, journal, bench, mail, outlets, stores, clock, made } = parts;
+        let Parts { card, core, journal, bench, mail, outlets, stores, clock, sealer, made } = parts;
         let chores = Chores::new(card.name.clone(), bench.clone(), Arc::clone(&stores), &core);
         Self {
             card,
@@ -148,6 +163,7 @@ impl Actor {
             shown: None,
             merging: None,
             chores,
+            sealer,
             made,
         }
     }
@@ -181,9 +197,8 @@ impl Actor {
     }
 
     async fn live(&mut self) -> Result<(), Failure> {
-        if let Some(made) = self.made.take() {
-            self.publish(&[made]);
-        }
+        let made = std::mem::take(&mut self.made);
+        self.publish(&made);
         self.handle(vec![Message::Input(Input::Started)]).await?;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -215,9 +230,23 @@ impl Actor {
                 messages.push(message);
             }
             if self.handle(messages).await? {
-                return Ok(());
+                return self.drain().await;
             }
         }
+    }
+
+    /// Commits the version that is being made, if it is soon: what is under way need not be done
+    /// twice. One that takes longer is made again at the next start.
+    async fn drain(&mut self) -> Result<(), Failure> {
+        if self.merging.is_none() {
+            return Ok(());
+        }
+        let wait = Duration::from_millis(limits::STOP_MILLIS_MAX);
+        let Ok(merged) = timeout(wait, finished(&mut self.merging)).await else { return Ok(()) };
+        self.merging = None;
+        let merged = merged.map_err(|e| Failure::Broken(e.to_string()))??;
+        self.handle(vec![Message::Input(merged)]).await?;
+        Ok(())
     }
 
     /// Decides upon these messages, one append for all of them, then effects and answers. True
@@ -227,7 +256,7 @@ impl Actor {
         for message in messages {
             self.decide(message, &mut batch);
         }
-        let Batch { facts, effects, controls, queries, people_changed, stop } = batch;
+        let Batch { facts, effects, controls, queries, people_changed, deposed, stop } = batch;
         self.journal.append(&facts).await?;
         if people_changed || !facts.is_empty() {
             self.shown = None;
@@ -246,7 +275,7 @@ impl Actor {
         if people_changed || !facts.is_empty() {
             self.outlets.changes.send_modify(|revision| *revision += 1);
         }
-        Ok(stop)
+        deposed.map_or(Ok(stop), Err)
     }
 
     fn decide(&mut self, message: Message, batch: &mut Batch) {
@@ -266,7 +295,13 @@ impl Actor {
     }
 
     fn join(&mut self, newcomer: Newcomer, batch: &mut Batch) {
-        let Newcomer { session, volunteer, protocol, trusted, outbox } = newcomer;
+        let Newcomer { session, volunteer, protocol, trusted, seal, outbox } = newcomer;
+        if let Some(seal) = seal.filter(|seal| self.sealer.is_foreign(self.core.state().lineage(), seal)) {
+            let fact = Fact::Deposed { at: self.clock.now(), by: seal.leader };
+            self.core.apply(&fact);
+            batch.facts.push(fact);
+            batch.deposed = Some(Failure::Deposed { by: seal.leader, epoch: seal.epoch });
+        }
         self.outboxes.insert(session, outbox);
         if let Some(message) = self.welcome(protocol) {
             batch.effects.push(Effect::Send { session, message });
@@ -286,6 +321,7 @@ impl Actor {
             recipe: job.recipe.clone(),
             challenge_block,
             base: state.base()?,
+            seal: self.sealer.seal(state.lineage()).filter(|_| protocol >= 2),
         })))
     }
 

@@ -35,8 +35,14 @@ pub(super) fn job(core: &Core, card: &JobCard, head: &Head) -> Option<JobView> {
         program: job.facts,
         connected: connected(core),
         started_at: job.created_at,
-        log: LogView { facts: head.seq, head: head.hash.to_string() },
+        log: log(core, head),
     })
+}
+
+fn log(core: &Core, head: &Head) -> LogView {
+    let newest = core.state().lineage().newest();
+    let (line, leader) = (newest.map(|(line, ..)| line), newest.map(|(_, _, leader)| leader));
+    LogView { facts: head.seq, head: head.hash.to_string(), epoch: head.epoch, line, leader }
 }
 
 fn phase(phase: potluck_scheduler::Phase) -> Phase {

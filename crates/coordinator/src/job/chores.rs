@@ -76,12 +76,15 @@ impl Chores {
         if !self.running.is_empty() {
             return;
         }
+        // While a backup is made nothing goes; there will be another time.
+        let Some(may_delete) = self.bench.may_delete() else { return };
         let rubbish = std::mem::take(&mut self.rubbish);
         let (bench, stores, job) = (self.bench.clone(), Arc::clone(&self.stores), self.job.clone());
         self.running.spawn(async move {
             if let Err(error) = carry_off(rubbish, &bench, &stores).await {
                 tracing::warn!("job {job}: old blobs could not be deleted: {error}");
             }
+            drop(may_delete);
         });
     }
 

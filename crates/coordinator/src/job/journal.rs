@@ -83,6 +83,11 @@ impl Journal {
         Ok(Self { job, log, head, epoch, folder })
     }
 
+    /// Which epoch this process writes.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Where the log ends.
     pub(crate) fn head(&self) -> &Head {
         &self.head

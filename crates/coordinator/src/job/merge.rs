@@ -61,7 +61,7 @@ pub(super) struct Bench {
     pub(super) encoding: UpdateEncoding,
     pub(super) parameters: usize,
     /// Kept while a merge runs, so that the folder is not free before it is done.
-    pub(super) _folder: Arc<Folder>,
+    pub(super) folder: Arc<Folder>,
 }
 
 /// Everything that the arithmetic needs.
@@ -73,6 +73,11 @@ struct Inputs {
 }
 
 impl Bench {
+    /// The right to delete, for as long as it is held.
+    pub(super) fn may_delete(&self) -> Option<std::fs::File> {
+        self.folder.may_delete()
+    }
+
     /// Makes the version. When it returns, its blobs are durable. Where it would hold NaN or
     /// infinity it is the same as the one before: a job that goes on with what it has can still be
     /// trained, stopped and read, one without its next version cannot.
@@ -147,7 +152,7 @@ mod tests {
             uploads: Arc::clone(&uploads),
             encoding,
             parameters: 2,
-            _folder: Arc::new(Folder::open(&folder.path().join("data")).expect("a folder")),
+            folder: Arc::new(Folder::open(&folder.path().join("data")).expect("a folder")),
         };
         // Whichever way the step goes, one of the two overflows.
         let base = bench.blobs.put(bytes_from_weights(&[3e38, -3e38]).into()).await.expect("stored");

@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use potluck_graph::Program;
-use potluck_protocol::{BlobId, ErrorCode, JobCard, JobName, Statement, TaskId, Version, VolunteerKey, limits};
+use potluck_protocol::{BlobId, ErrorCode, JobCard, JobName, Millis, Statement, TaskId, Version, VolunteerKey, limits};
 use potluck_scheduler::{Control, Input, UpdateFacts};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 
@@ -34,7 +34,7 @@ use crate::{
 
 pub(crate) use actor::{Actor, Message, Newcomer, Query};
 pub use journal::JournalError;
-pub(crate) use journal::fact_of;
+pub(crate) use journal::{FACT_SCHEMA, fact_of};
 pub use open::{OpenError, size_problem};
 pub(crate) use open::{Opened, Premises, open};
 pub(crate) use uploads::Uploads;
@@ -103,6 +103,8 @@ pub(crate) struct Job {
     /// Keys of workers in this process, which nobody else may go by.
     own_keys: Mutex<BTreeSet<VolunteerKey>>,
     bad_messages: AtomicU64,
+    /// Volunteers that were told when to connect again.
+    left: AtomicU64,
     upload_count: AtomicU64,
     upload_bytes: AtomicU64,
 }
@@ -116,6 +118,7 @@ impl Job {
             connections: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
             own_keys: Mutex::default(),
             bad_messages: AtomicU64::default(),
+            left: AtomicU64::default(),
             upload_count: AtomicU64::default(),
             upload_bytes: AtomicU64::default(),
         }
@@ -191,6 +194,12 @@ impl Job {
     /// A place among the connected.
     pub(crate) fn connection(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.connections).try_acquire_owned().ok()
+    }
+
+    /// When the next volunteer to be sent away is to connect again: one after the other, so that a
+    /// coordinator that comes back is not met by all of them at once.
+    pub(crate) fn leave_millis(&self) -> Millis {
+        reconnect_after(self.left.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Returns once nobody is connected.
@@ -322,6 +331,11 @@ impl Job {
     }
 }
 
+/// Span after which the `nth` volunteer that is sent away comes back, from 0.
+fn reconnect_after(nth: u64) -> Millis {
+    limits::RECONNECT_MILLIS_MIN + nth * 1_000 / limits::RECONNECTS_PER_SECOND
+}
+
 /// An update of the wrong size or form.
 pub(crate) fn update_malformed(got: &str, expected: usize) -> Problem {
     let detail = format!("expected {expected} bytes in the encoding that the recipe asks for, got {got}");
@@ -331,4 +345,19 @@ pub(crate) fn update_malformed(got: &str, expected: usize) -> Problem {
 /// An update that is longer than any of this job.
 pub(crate) fn update_too_large(expected: usize) -> Problem {
     Problem::new(ErrorCode::TooLarge, format!("an update of this job has {expected} bytes; this is more"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_sent_away_comes_back_one_by_one() {
+        let spans: Vec<Millis> = (0..limits::CONNECTIONS_MAX as u64).map(reconnect_after).collect();
+        let in_a_second = |from: Millis| spans.iter().filter(|at| (from..from + 1_000).contains(*at)).count() as u64;
+        let last = spans[spans.len() - 1];
+        assert!((0..last).step_by(97).all(|from| in_a_second(from) <= limits::RECONNECTS_PER_SECOND));
+        // Within what volunteers agree to.
+        assert!(spans[0] == limits::RECONNECT_MILLIS_MIN && last < 60_000, "{last}");
+    }
 }

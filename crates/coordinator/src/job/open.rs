@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use potluck_data::{DataError, EncodedBlock, Ingested, ModelFiles};
 use potluck_graph::Program;
-use potluck_protocol::{BlobId, JobCard, JobFile, ProgramFacts, limits};
+use potluck_protocol::{BlobId, JobCard, JobFile, LeaderId, ProgramFacts, limits};
 use potluck_scheduler::{Core, Dataset, Fact, Job as Made};
 use tokio::sync::mpsc;
 
@@ -26,7 +26,8 @@ use super::{
 use crate::{
     blobs::{BlobError, Blobs},
     clock::Clock,
-    folder::Folder,
+    folder::{Folder, OwnerToken},
+    lineage::{self, Sealer},
     log::EventLog,
     stores::Stores,
 };
@@ -53,6 +54,15 @@ pub enum OpenError {
     /// The stored program is none.
     #[error("its program cannot be read ({0}): was it made by a newer Potluck?")]
     Program(String),
+    /// Another copy of the job is in use.
+    #[error(
+        "another copy of this job is in use, led by {by}: a volunteer brought its seal. Use that one; if it is gone \
+         for good, `potluck restore FOLDER --new-epoch` makes this folder the one that counts"
+    )]
+    Deposed {
+        /// The other's leader.
+        by: LeaderId,
+    },
     /// The log has no first fact.
     #[error("its log does not begin with the making of the job: restore potluck.sqlite from a backup")]
     NotMade,
@@ -99,12 +109,13 @@ pub(crate) struct Premises<'a> {
     pub(crate) log: &'a Arc<dyn EventLog>,
     pub(crate) stores: &'a Arc<Stores>,
     pub(crate) clock: &'a Clock,
+    pub(crate) token: &'a OwnerToken,
     pub(crate) keep_updates: bool,
 }
 
 /// Makes or resumes the job of this file.
 pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises<'_>) -> Result<Opened, OpenError> {
-    let Premises { folder, log, stores, clock, keep_updates } = premises;
+    let Premises { folder, log, stores, clock, token, keep_updates } = premises;
     let name = file.job.name.clone();
     let mut core = Core::default();
     let mut accepted = BTreeMap::new();
@@ -126,15 +137,22 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
         core.apply(&fact);
     };
     let mut journal = Journal::open(name.clone(), Arc::clone(log), Arc::clone(folder), taken).await?;
-    let mut first = None;
+    if let Some(by) = core.state().lineage().deposed_by() {
+        return Err(OpenError::Deposed { by });
+    }
+    let mut first = Vec::new();
     if journal.head().seq == 0 {
         let fact = make(file, base_folder, stores, clock).await?;
         journal.append(std::slice::from_ref(&fact)).await?;
         core.apply(&fact);
-        first = Some(fact);
+        first.push(fact);
     } else {
         warn_of_changes(file, &core);
     }
+    let began = lineage::began(clock.now(), journal.epoch()).map_err(|e| OpenError::System(e.to_string()))?;
+    journal.append(std::slice::from_ref(&began)).await?;
+    core.apply(&began);
+    first.push(began);
     let made = core.state().job().ok_or(OpenError::NotMade)?;
     let program_json = stores.blobs.get(made.program, limits::PROGRAM_BYTES_MAX).await?;
     let program = Program::parse(&program_json).map_err(|e| OpenError::Program(e.to_string()))?;
@@ -149,7 +167,7 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
         uploads: Arc::clone(&uploads),
         encoding: made.recipe.update,
         parameters: program.parameter_count(),
-        _folder: Arc::clone(folder),
+        folder: Arc::clone(folder),
     };
     forget_old_momenta(&core, &bench.momenta).await?;
     publish(&core, made, stores).await?;
@@ -166,6 +184,7 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
         outlets: Arc::clone(&outlets),
         stores: Arc::clone(stores),
         clock: (*clock).clone(),
+        sealer: Sealer::new(token, &name),
         made: first,
     });
     let origins = file.visitors.origins.clone();
@@ -238,6 +257,8 @@ fn time_of(fact: &Fact) -> u64 {
         | Fact::ResultAccepted { at, .. }
         | Fact::Committed { at, .. }
         | Fact::Evaluated { at, .. }
+        | Fact::Began { at, .. }
+        | Fact::Deposed { at, .. }
         | Fact::Paused { at }
         | Fact::Resumed { at }
         | Fact::Stopped { at }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ed25519_dalek::{Signer, SigningKey};
 use futures::{SinkExt, StreamExt};
 use potluck_protocol::{
-    BlobId, ClientMessage, ErrorCode, Hello, Lease, PROTOCOL_MAX, PROTOCOL_MIN, ServerMessage, SignedStatement,
+    BlobId, ClientMessage, ErrorCode, Hello, Lease, PROTOCOL_MAX, PROTOCOL_MIN, Seal, ServerMessage, SignedStatement,
     Statement, UpdateEncoding, Verdict, VolunteerKey,
 };
 use tokio::net::TcpStream;
@@ -16,6 +16,8 @@ use super::site::{Answer, JOB, PATIENCE, Site};
 pub(super) struct Client<'a> {
     site: &'a Site,
     pub(super) key: SigningKey,
+    /// What a hello says of who welcomed it last.
+    pub(super) seal: Option<Seal>,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
@@ -24,16 +26,22 @@ impl<'a> Client<'a> {
     pub(super) async fn silent(site: &'a Site, key: u8) -> Self {
         let url = format!("ws://{}/api/v1/jobs/{JOB}/connect", site.address);
         let (socket, _) = tokio_tungstenite::connect_async(url).await.expect("connected");
-        Self { site, key: SigningKey::from_bytes(&[key; 32]), socket }
+        Self { site, key: SigningKey::from_bytes(&[key; 32]), seal: None, socket }
     }
 
     /// A connection that was welcomed.
     pub(super) async fn join(site: &'a Site, key: u8) -> Self {
         let mut client = Self::silent(site, key).await;
-        client.send(&client.hello(PROTOCOL_MIN, PROTOCOL_MAX)).await;
-        let welcome = client.receive().await;
-        assert!(matches!(welcome, ServerMessage::Welcome(_)), "{welcome:?}");
+        client.greet().await;
+        match client.receive().await {
+            ServerMessage::Welcome(welcome) => client.seal = welcome.seal,
+            other => panic!("expected a welcome, got {other:?}"),
+        }
         client
+    }
+
+    pub(super) async fn greet(&mut self) {
+        self.send(&self.hello(PROTOCOL_MIN, PROTOCOL_MAX)).await;
     }
 
     pub(super) fn volunteer(&self) -> VolunteerKey {
@@ -42,7 +50,7 @@ impl<'a> Client<'a> {
 
     pub(super) fn hello(&self, protocol_min: u32, protocol_max: u32) -> ClientMessage {
         let volunteer = self.volunteer();
-        ClientMessage::Hello(Hello { protocol_min, protocol_max, build: "test".to_owned(), volunteer })
+        ClientMessage::Hello(Hello { protocol_min, protocol_max, build: "test".to_owned(), volunteer, seal: self.seal })
     }
 
     pub(super) async fn send(&mut self, message: &ClientMessage) {

@@ -4,6 +4,7 @@
 mod client;
 mod control;
 mod http;
+mod leaders;
 mod pages;
 mod restart;
 mod results;

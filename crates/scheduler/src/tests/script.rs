@@ -167,7 +167,8 @@ impl Stage {
 
     fn tell_fact(&mut self, fact: &Fact) {
         match fact {
-            Fact::JobCreated { .. } | Fact::TaskLeased { .. } => {}
+            Fact::JobCreated { .. } | Fact::TaskLeased { .. } | Fact::Began { .. } => {}
+            Fact::Deposed { by, .. } => self.tell(format!("deposed by {by}")),
             Fact::TaskLapsed { task, released, .. } => {
                 self.tell(format!("{} {task}", if *released { "released" } else { "lapsed" }));
             }

@@ -20,6 +20,10 @@ const ASK_MILLIS_MIN: Millis = 100;
 /// A wait is told once it has lasted this long.
 const WAIT_SHOWN_MILLIS: Millis = 500;
 
+/// Shortest and longest span until the next connection that a coordinator may ask for when it leaves.
+const LEAVE_MILLIS_MIN: Millis = 500;
+const LEAVE_MILLIS_MAX: Millis = 120_000;
+
 /// Longest such wait: a tab that slept through the end of a pause is back within a minute.
 const ASK_MILLIS_MAX: Millis = 60_000;
 
@@ -88,8 +92,18 @@ impl Session {
             protocol_max: PROTOCOL_MAX,
             build: self.config.build.clone(),
             volunteer: self.config.volunteer,
+            seal: self.seal,
         };
         self.send(link, &ClientMessage::Hello(hello));
+    }
+
+    /// The coordinator goes away for a while, and says when it would like to see us again. It says
+    /// another span to everybody: sooner would be a stampede.
+    fn told_to_leave(&mut self, retry_millis: Millis) {
+        let (Link::Greeting(link) | Link::Joined(link, _)) = self.link else { return };
+        self.actions.push(Action::Close { link });
+        let retry_millis = retry_millis.clamp(LEAVE_MILLIS_MIN, LEAVE_MILLIS_MAX);
+        self.lose_link(retry_millis / Millis::from(self.config.haste.max(1)));
     }
 
     pub(super) fn closed(&mut self, link: LinkId, refused: Option<String>) {
@@ -112,6 +126,12 @@ impl Session {
     }
 
     fn lost_link(&mut self) {
+        self.connect_failures += 1;
+        let retry_millis = self.span(CONNECT, self.connect_failures);
+        self.lose_link(retry_millis);
+    }
+
+    fn lose_link(&mut self, retry_millis: Millis) {
         self.link = Link::Down;
         self.asked = false;
         self.stop_waiting();
@@ -123,8 +143,6 @@ impl Session {
             self.work = Work::None;
             self.fetcher.abandon();
         }
-        self.connect_failures += 1;
-        let retry_millis = self.span(CONNECT, self.connect_failures);
         self.connect_at = self.now + retry_millis;
         self.sleep(retry_millis, Purpose::Connect);
         self.show_link(VolunteerEvent::Offline { retry_millis });
@@ -160,6 +178,7 @@ impl Session {
             ServerMessage::Welcome(welcome) if greeting => return self.welcomed(link, welcome),
             ServerMessage::Reload { reason, .. } => return self.end(VolunteerEvent::UpdateNeeded { reason }),
             ServerMessage::Finished => return self.end(VolunteerEvent::Finished),
+            ServerMessage::Leaving { retry_millis } => return self.told_to_leave(retry_millis),
             ServerMessage::Error(refusal) => return self.refused(&refusal),
             _ if greeting => return self.bad_message("a message came before welcome".to_owned()),
             _ => {}
@@ -183,6 +202,7 @@ impl Session {
         }
         let (card, volunteer) = (Box::new(welcome.job.clone()), self.config.volunteer);
         let program: BlobId = welcome.program;
+        self.seal = welcome.seal;
         self.link = Link::Joined(link, welcome);
         self.report(VolunteerEvent::Joined { card, volunteer });
         // Another program means another measurement; the same device only has to be named again.
@@ -306,7 +326,7 @@ fn parse(text: &str) -> Result<ServerMessage, String> {
 
 /// Whether this job fits a volunteer at all, before anything of it is fetched.
 fn fits(welcome: &Welcome) -> Result<(), String> {
-    let Welcome { protocol, job, program: _, recipe, challenge_block: _, base: _ } = welcome;
+    let Welcome { protocol, job, program: _, recipe, challenge_block: _, base: _, seal: _ } = welcome;
     if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(protocol) {
         return Err(format!("the coordinator chose protocol {protocol}, which is not spoken here"));
     }

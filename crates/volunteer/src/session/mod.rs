@@ -22,7 +22,7 @@ use std::{
 };
 
 use potluck_graph::{Program, random::SplitMix64};
-use potluck_protocol::{BlobId, Device, Lease, Millis, TaskId, Welcome, limits};
+use potluck_protocol::{BlobId, Device, Lease, Millis, Seal, TaskId, Welcome, limits};
 
 use crate::report::{LocalCode, VolunteerEvent, WaitingFor};
 pub use api::{Action, Config, Event, LinkId, TimerId};
@@ -41,6 +41,8 @@ pub struct Session {
     link: Link,
     links_made: u64,
     connect_failures: u32,
+    /// Of the last welcome.
+    seal: Option<Seal>,
     /// When the next connection is tried, while there is none.
     connect_at: Millis,
     bad_messages: u32,
@@ -146,6 +148,7 @@ impl Session {
             link: Link::Down,
             links_made: 0,
             connect_failures: 0,
+            seal: None,
             connect_at: 0,
             bad_messages: 0,
             asked: false,

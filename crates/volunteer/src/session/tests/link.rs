@@ -20,7 +20,7 @@ fn greets_fetches_measures_and_asks() {
             connect 1
             report {"type":"connecting"}
             sleep 30000
-            send 1: hello 1..1
+            send 1: hello 1..2
             report joined
             report {"type":"downloading","bytes":0,"total":null}
             fetch program <= 1048576
@@ -70,7 +70,7 @@ fn a_lost_connection_is_opened_again_and_the_result_sent_again() {
             report {"type":"offline","retry_millis":783}
             connect 2
             report {"type":"connecting"}
-            send 2: hello 1..1
+            send 2: hello 1..2, welcomed before
             report joined
             send 2: device
             report {"type":"waiting","reason":"asking","retry_millis":0}
@@ -98,7 +98,7 @@ fn a_task_goes_on_while_the_connection_is_lost() {
             report {"type":"offline","retry_millis":783}
             connect 2
             report {"type":"connecting"}
-            send 2: hello 1..1
+            send 2: hello 1..2, welcomed before
             report joined
             send 2: device
             report {"type":"waiting","reason":"asking","retry_millis":0}
@@ -207,7 +207,7 @@ fn a_program_over_the_limits_is_refused_before_it_is_fetched() {
             connect 1
             report {"type":"connecting"}
             sleep 30000
-            send 1: hello 1..1
+            send 1: hello 1..2
             close 1
             report {"type":"unsupported","reason":"the first download would be up to 106430464 bytes, at most 104857600"}
         "#]],
@@ -286,14 +286,14 @@ fn messages_that_do_not_parse_end_the_connection_in_the_end() {
             }
         },
         expect![[r#"
-            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `finished`, `error` at line 1 column 15","task":null}
-            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `finished`, `error` at line 1 column 15","task":null}
-            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `finished`, `error` at line 1 column 15","task":null}
-            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `finished`, `error` at line 1 column 15","task":null}
-            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `finished`, `error` at line 1 column 15","task":null}
-            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `finished`, `error` at line 1 column 15","task":null}
-            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `finished`, `error` at line 1 column 15","task":null}
-            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `finished`, `error` at line 1 column 15","task":null}
+            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `leaving`, `finished`, `error` at line 1 column 15","task":null}
+            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `leaving`, `finished`, `error` at line 1 column 15","task":null}
+            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `leaving`, `finished`, `error` at line 1 column 15","task":null}
+            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `leaving`, `finished`, `error` at line 1 column 15","task":null}
+            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `leaving`, `finished`, `error` at line 1 column 15","task":null}
+            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `leaving`, `finished`, `error` at line 1 column 15","task":null}
+            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `leaving`, `finished`, `error` at line 1 column 15","task":null}
+            report {"type":"refused","code":"bad_message","detail":"unknown variant `dance`, expected one of `welcome`, `reload`, `lease`, `wait`, `verdict`, `progress`, `leaving`, `finished`, `error` at line 1 column 15","task":null}
             close 1
             sleep 783
             report {"type":"offline","retry_millis":783}
@@ -319,4 +319,41 @@ fn nothing_happens_before_the_start_or_for_strangers() {
         },
         expect![""],
     );
+}
+
+#[test]
+fn a_coordinator_that_leaves_says_when_to_come_again_and_is_shown_its_seal() {
+    let mut script = Script::handed_in();
+    script.says(&ServerMessage::Leaving { retry_millis: 2_345 });
+    script.passes(2_344);
+    script.passes(1);
+    script.event(Event::Opened { link: script.link });
+    let log = script.log.clone();
+    let expected = "close 1\nsleep 2345\n";
+    assert!(log.starts_with(expected), "{log}");
+    assert_eq!(log.matches("connect 2").count(), 1, "{log}");
+    assert!(log.contains("hello 1..2, welcomed before"), "{log}");
+}
+
+#[test]
+fn twenty_that_are_sent_away_come_back_one_by_one() {
+    let mut at = Vec::new();
+    for nth in 0..20 {
+        let mut script = Script::running();
+        // What the coordinator says to the nth of them.
+        script.says(&ServerMessage::Leaving { retry_millis: 2_000 + 5 * nth });
+        let (_, until) = *script.sleeping.last().expect("a timer");
+        at.push(until - script.now);
+    }
+    assert!(at.windows(2).all(|pair| pair[1] == pair[0] + 5), "{at:?}");
+}
+
+#[test]
+fn nobody_stays_away_for_ever_or_comes_back_at_once() {
+    for (said, expected) in [(0, 500), (u64::MAX, 120_000)] {
+        let mut script = Script::asked();
+        script.says(&ServerMessage::Leaving { retry_millis: said });
+        let (_, until) = *script.sleeping.last().expect("a timer");
+        assert_eq!(until - script.now, expected);
+    }
 }

@@ -167,7 +167,10 @@ fn describe(job: &Job, action: &Action) -> String {
 
 fn describe_message(text: &str) -> String {
     match serde_json::from_str(text).expect("a message") {
-        ClientMessage::Hello(hello) => format!("hello {}..{}", hello.protocol_min, hello.protocol_max),
+        ClientMessage::Hello(hello) => {
+            let before = if hello.seal.is_some() { ", welcomed before" } else { "" };
+            format!("hello {}..{}{before}", hello.protocol_min, hello.protocol_max)
+        }
         ClientMessage::Device(_) => "device".to_owned(),
         ClientMessage::Result(signed) => {
             let (statement, _) = signed.parse().expect("a statement");

@@ -9,16 +9,18 @@ use std::{
     time::Instant,
 };
 
-use potluck_protocol::{TaskId, Version};
+use potluck_protocol::{Millis, TaskId, Version};
 use potluck_volunteer::{Choice, Volunteer, VolunteerEvent};
 use tokio::{runtime::Runtime, sync::watch, task::JoinHandle};
 
-use super::{Kind, Moment};
-use crate::{Deadline, Job};
+use crate::{
+    Deadline, Job,
+    crash::{Kind, Moment},
+};
 
-/// A visitor's tab waits a second before it connects again. These try forty times as soon, so that
-/// they are at work again before the next kill.
-const HASTE: u32 = 40;
+/// A visitor's tab waits a second before it connects again. In this haste it tries forty times as
+/// soon, and is at work again before the next kill.
+pub const HASTE: u32 = 40;
 
 /// What a kill may wait for.
 enum News {
@@ -26,25 +28,37 @@ enum News {
     Version(Version),
 }
 
+/// What they were told.
+#[derive(Debug, Default)]
+struct Heard {
+    acknowledged: BTreeSet<TaskId>,
+    away: Vec<Millis>,
+}
+
 /// Volunteers at work.
-pub(super) struct Fleet {
+#[derive(Debug)]
+pub struct Fleet {
     runtime: Runtime,
     volunteers: Mutex<Vec<JoinHandle<Result<(), String>>>>,
-    acknowledged: Arc<Mutex<BTreeSet<TaskId>>>,
+    heard: Arc<Mutex<Heard>>,
     news: Receiver<News>,
     stop: watch::Sender<bool>,
 }
 
 impl Fleet {
-    pub(super) fn start(url: &str, count: usize) -> Self {
+    /// So many volunteers for the job at this address, in so much haste.
+    ///
+    /// # Panics
+    /// Where there are no threads for them.
+    pub fn start(url: &str, count: usize, haste: u32) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
+        let heard: Arc<Mutex<Heard>> = Arc::default();
         let (tell, news) = channel();
         let (stop, stopped) = watch::channel(false);
         let volunteers = (0..count).map(|_| {
-            let volunteer = Volunteer::new(url, Job::NAME).backend(Choice::Cpu).haste(HASTE);
-            let volunteer = volunteer.on_event(listener(Arc::clone(&acknowledged), tell.clone()));
+            let volunteer = Volunteer::new(url, Job::NAME).backend(Choice::Cpu).haste(haste);
+            let volunteer = volunteer.on_event(listener(Arc::clone(&heard), tell.clone()));
             let mut stopped = stopped.clone();
             runtime.spawn(async move {
                 let stop = async move {
@@ -54,16 +68,25 @@ impl Fleet {
             })
         });
         let volunteers = Mutex::new(volunteers.collect());
-        Self { runtime, volunteers, acknowledged, news, stop }
+        Self { runtime, volunteers, heard, news, stop }
     }
 
     /// The tasks that volunteers were told count.
-    pub(super) fn acknowledged(&self) -> BTreeSet<TaskId> {
-        self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn acknowledged(&self) -> BTreeSet<TaskId> {
+        self.heard().acknowledged.clone()
+    }
+
+    /// After how long those who lost their connection try again, one span for each time.
+    pub fn away(&self) -> Vec<Millis> {
+        self.heard().away.clone()
+    }
+
+    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the moment of a kill.
-    pub(super) fn wait(&self, moment: Moment) {
+    pub fn wait(&self, moment: Moment) {
         let until = Instant::now() + moment.span;
         while self.news.try_recv().is_ok() {}
         let (mut left, mut newest) = (moment.count, Version(0));
@@ -85,8 +108,11 @@ impl Fleet {
         }
     }
 
-    /// Waits until all of them were told that the job is done.
-    pub(super) fn end(&self) -> Result<(), String> {
+    /// Waits until all of them have ended, as they do by themselves when the job is done.
+    ///
+    /// # Errors
+    /// Where one of them gave up before.
+    pub fn end(&self) -> Result<(), String> {
         // The coordinator may be gone before the last of them was told.
         self.stop.send_replace(true);
         let volunteers = std::mem::take(&mut *self.volunteers.lock().unwrap_or_else(PoisonError::into_inner));
@@ -101,22 +127,22 @@ impl Fleet {
     }
 
     /// Leaves them to their fate.
-    pub(super) fn abandon(&self) {
+    pub fn abandon(&self) {
         self.stop.send_replace(true);
     }
 }
 
-fn listener(
-    acknowledged: Arc<Mutex<BTreeSet<TaskId>>>,
-    tell: Sender<News>,
-) -> impl FnMut(VolunteerEvent) + Send + 'static {
+fn listener(heard: Arc<Mutex<Heard>>, tell: Sender<News>) -> impl FnMut(VolunteerEvent) + Send + 'static {
     move |event| {
         let news = match event {
             VolunteerEvent::Credited { task, .. } => {
-                acknowledged.lock().unwrap_or_else(PoisonError::into_inner).insert(task);
+                heard.lock().unwrap_or_else(PoisonError::into_inner).acknowledged.insert(task);
                 News::Acknowledged
             }
             VolunteerEvent::Progress { version, .. } => News::Version(version),
+            VolunteerEvent::Offline { retry_millis } => {
+                return heard.lock().unwrap_or_else(PoisonError::into_inner).away.push(retry_millis);
+            }
             _ => return,
         };
         // Nobody may be waiting.

@@ -1,0 +1,157 @@
+//! Copies of a folder with real processes: a backup that is taken under load goes on elsewhere, and the
+//! original and its copy cannot both be believed. And a stop that sends nobody away for nothing.
+
+use std::{fs, path::Path, process::Command};
+
+use potluck_tests::{
+    Deadline, Facts, Fleet, Job, Running, Server,
+    crash::{Kind, Moment},
+    fleet::HASTE,
+    program,
+};
+
+/// Five times through the training images.
+const SMALL_BUDGET: (&str, &str) = ("budget_samples", "budget_samples = 15360");
+
+#[track_caller]
+fn run(arguments: &[&str], paths: &[&Path]) -> String {
+    let mut command = program::command(arguments);
+    command.args(paths);
+    if arguments.contains(&"restore") {
+        command.arg("--new-epoch");
+    }
+    let (status, said) = Running::start("potluck", command).end(Deadline::start());
+    assert!(status.success(), "{said}");
+    said
+}
+
+/// The command that serves the job in another folder.
+fn serve_in(job: &Job, folder: &Path, port: u16) -> Command {
+    let mut command = program::command(&["serve"]);
+    command.arg(job.file()).arg("--folder").arg(folder).args(["--listen", &format!("127.0.0.1:{port}")]);
+    command
+}
+
+#[track_caller]
+fn check_refused(command: Command, expected: &[&str]) {
+    let (status, said) = Running::start("potluck serve", command).end(Deadline::start());
+    assert_eq!(status.code(), Some(1), "{said}");
+    for part in expected {
+        assert!(said.contains(part), "expected {part:?} in:\n{said}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("made");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+#[test]
+fn a_backup_under_load_goes_on_elsewhere_and_the_original_is_believed_no_more() {
+    let deadline = Deadline::start();
+    let job = Job::digits(&[SMALL_BUDGET]);
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| elsewhere.path().join(name);
+    let (backup, restored, copied) = (place("backup"), place("restored"), place("copied"));
+    let mut original = Server::start(&job, deadline);
+    let port = original.port();
+    let fleet = Fleet::start(&original.url, 20, HASTE);
+    fleet.wait(Moment { kind: Kind::Version, span: potluck_tests::deadline::PATIENCE, count: 1 });
+    let said = run(&["backup"], &[&job.folder(), &backup]);
+    assert!(said.contains("facts, ends at") && said.contains("checked: "), "{said}");
+    // More is acknowledged than the backup knows.
+    fleet.wait(Moment { kind: Kind::Version, span: potluck_tests::deadline::PATIENCE, count: 1 });
+    original.process.kill();
+    fleet.abandon();
+    fleet.end().expect("left");
+
+    // Nothing but the original is served without its owner's word.
+    check_refused(serve_in(&job, &backup, 0), &["is a backup", "--new-epoch"]);
+    copy(&job.folder(), &copied);
+    check_refused(serve_in(&job, &copied, 0), &["is a copy", "restore", "--new-epoch"]);
+    run(&["restore"], &[&backup, &restored]);
+    let before = Facts::read_in(&backup);
+    let of_original = Facts::read(&job);
+    assert_eq!(of_original.0[..before.0.len()], before.0[..], "the backup is not what the log was");
+    assert!(of_original.0.len() > before.0.len(), "nothing was acknowledged after the backup");
+
+    // It goes on, with volunteers who are welcomed there.
+    let mut moved = Server::start_command(serve_in(&job, &restored, port), deadline);
+    let fleet = Fleet::start(&moved.url, 4, HASTE);
+    fleet.wait(Moment { kind: Kind::Version, span: potluck_tests::deadline::PATIENCE, count: 1 });
+    moved.process.kill();
+    // The original comes back at the same address: the first volunteer to return brings the proof.
+    check_refused(Server::command(&job, port), &["another copy of this job is in use", "potluck restore"]);
+    check_refused(Server::command(&job, port), &["another copy of this job is in use"]);
+    let moved = Server::start_command(serve_in(&job, &restored, port), deadline);
+    let accuracy = moved.test_accuracy(deadline);
+    fleet.end().expect("finished");
+    // Of 15,360 samples with another crowd each time; ten classes by chance are 0.1.
+    assert!(accuracy >= 0.8, "{accuracy}");
+    let after = Facts::read_in(&restored);
+    assert_eq!(after.0[..before.0.len()], before.0[..], "facts were changed");
+    after.check_versions();
+    after.check_merged_once();
+    after.check_acknowledged(&fleet.acknowledged().into_iter().map(|task| task.0).collect::<Vec<_>>());
+    let said = run(&["log", "verify"], &[&restored]);
+    assert!(said.contains("nothing was changed, lost or counted twice"), "{said}");
+}
+
+#[test]
+fn what_is_no_backup_and_what_is_not_empty_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    fs::create_dir_all(&from).expect("made");
+    let check = |command: Command, code: i32, expected: &str| {
+        let (status, said) = Running::start("potluck", command).end(Deadline::start());
+        assert_eq!(status.code(), Some(code), "{said}");
+        assert!(said.contains(expected), "expected {expected:?} in:\n{said}");
+    };
+    let command = |arguments: &[&str]| {
+        let mut command = program::command(arguments);
+        command.arg(&from).arg(&to);
+        command
+    };
+    check(command(&["backup"]), 1, "has no potluck.sqlite");
+    check(command(&["restore"]), 2, "is not a backup (");
+    fs::write(from.join("backup.json"), "{\"format\":99,\"at\":1,\"jobs\":[]}").expect("written");
+    check(command(&["restore"]), 2, "its format is 99, this program knows 1");
+    fs::write(from.join("potluck.sqlite"), "").expect("written");
+    fs::create_dir_all(&to).expect("made");
+    fs::write(to.join("mine"), "").expect("written");
+    check(command(&["backup"]), 2, "is not empty: name a folder that does not exist yet");
+}
+
+#[test]
+fn a_stop_answers_everybody_and_says_when_to_come_again() {
+    let deadline = Deadline::start();
+    let job = Job::digits(&[SMALL_BUDGET]);
+    let server = Server::start(&job, deadline);
+    let port = server.port();
+    let fleet = Fleet::start(&server.url, 20, 1);
+    fleet.wait(Moment { kind: Kind::Version, span: potluck_tests::deadline::PATIENCE, count: 1 });
+    server.process.terminate();
+    let (status, said) = server.process.end(deadline);
+    assert_eq!(status.code(), Some(0), "{said}");
+    let at_stop = Facts::read(&job);
+    at_stop.check_acknowledged(&fleet.acknowledged().into_iter().map(|task| task.0).collect::<Vec<_>>());
+
+    let server = Server::start_at(&job, port, deadline);
+    server.test_accuracy(deadline);
+    // All were sent away with a span of their own. Where the new process took longer than that, their
+    // own back-off has added others.
+    let away = fleet.away();
+    assert!((0..20).all(|nth| away.contains(&(2_000 + 5 * nth))), "{away:?}");
+    fleet.end().expect("finished");
+    let after = Facts::read(&job);
+    after.check_merged_once();
+    after.check_acknowledged(&fleet.acknowledged().into_iter().map(|task| task.0).collect::<Vec<_>>());
+}
