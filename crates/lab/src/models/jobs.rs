@@ -15,7 +15,7 @@ pub(super) struct Model {
 
 const MNIST: &str = "idx = \"images.idx\"\nlabels = \"labels.idx\"\nblock_samples = 64";
 const TEXT: &str = "text = \"text.txt\"\nblock_samples = 64";
-const VIT: &str = "preset = \"vit\"\npatch = 7\nlayers = 2\nwidth = 64\nheads = 4";
+const VIT: &str = "preset = \"vit\"\npatch = 7\nlayers = 2\nwidth = 32\nheads = 4";
 
 const MODELS: [Model; 3] = [
     Model {
@@ -34,8 +34,8 @@ const MODELS: [Model; 3] = [
         preset: VIT,
         batch: 32,
         steps: 800,
-        lr: "3e-3",
-        optimizer: "adamw",
+        lr: "24e-3",
+        optimizer: "muon",
         evaluated: u32::MAX,
     },
     Model {

@@ -58,3 +58,44 @@ pub(crate) fn run(folder: &Path, stack: &str, backend: &str) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use potluck_protocol::{UpdateEncoding, agreement_distance};
+    use potluck_update::{decode, distance, encode};
+
+    use super::*;
+
+    /// What a verdict would compare: the update as it travels.
+    fn travelled(encoding: UpdateEncoding, update: &[f32]) -> Vec<f32> {
+        decode(encoding, update.len(), &encode(encoding, update)).expect("its own encoding")
+    }
+
+    #[test]
+    fn a_sample_of_the_table_holds_on_the_processor_and_on_vulkan() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+        write_tasks(folder.path(), &examples, true).expect("tasks");
+        let [mut processor, mut vulkan] =
+            ["cpu", "gpu"].map(|backend| TaskRunner::new(open(backend).expect("a device")));
+        let names = task_names(folder.path()).expect("names");
+        assert_eq!(names.len(), 6, "three models and two optimizers");
+        for name in names {
+            let run = read_task(folder.path(), &name).expect("a task");
+            let steps = run.task.steps;
+            let (honest, other, skipped) = pollster::block_on(async {
+                let honest = processor.replay(&run).await.expect("an update");
+                let other = vulkan.replay(&run).await.expect("an update");
+                (honest, other, processor.replay_steps(&run, 0..steps - 1).await.expect("an update"))
+            });
+            for encoding in [UpdateEncoding::E3m0, UpdateEncoding::Int8] {
+                let limit = agreement_distance(&run.task.recipe.optimizer, encoding, steps).expect("a distance");
+                let to_honest = |update: &[f32]| {
+                    distance(&travelled(encoding, update), &travelled(encoding, &honest)) / f64::from(limit)
+                };
+                assert!(to_honest(&other) <= 1.0, "{name} {encoding:?}: honest at {} of the limit", to_honest(&other));
+                assert!(to_honest(&skipped) > 1.0, "{name} {encoding:?}: a cheat at {}", to_honest(&skipped));
+            }
+        }
+    }
+}
