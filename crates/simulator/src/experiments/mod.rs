@@ -1,6 +1,7 @@
 //! The simulations by name: which arms, and what their numbers are held against.
 
 mod codec;
+mod crowds;
 mod diloco;
 mod sweep;
 
@@ -9,7 +10,7 @@ use anyhow::{Result, bail};
 use crate::{Arguments, Report};
 
 /// Simulations that there are.
-pub(crate) const NAMES: [&str; 2] = ["diloco", "codec"];
+pub(crate) const NAMES: [&str; 4] = ["diloco", "codec", "waste", "scale"];
 
 /// Runs the simulation that was asked for; says on standard error how far it is.
 ///
@@ -19,6 +20,8 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
     match arguments.name.as_str() {
         "diloco" => diloco::run(arguments),
         "codec" => codec::run(arguments),
+        "waste" => crowds::waste(arguments),
+        "scale" => crowds::scale(arguments),
         other => bail!("`{other}` is no simulation; these are: {}", NAMES.join(", ")),
     }
 }

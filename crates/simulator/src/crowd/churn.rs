@@ -1,0 +1,145 @@
+//! The churn model: who comes, how long they stay, and what they bring. A guess, in the words of
+//! ranges and medians, to be replaced when real visits were seen.
+
+use std::f64::consts::TAU;
+
+use potluck_graph::random::SplitMix64;
+use potluck_protocol::Millis;
+
+/// Median of a visit, in milliseconds.
+const VISIT_MEDIAN: f64 = 240_000.0;
+
+/// Spread of its logarithm.
+const VISIT_SIGMA: f64 = 1.2;
+
+/// Floating-point operations a second in training, slowest and fastest device.
+const SPEED: [f64; 2] = [0.3e12, 40e12];
+
+/// Share of visitors whose tab is in the background, and what is left of their speed.
+const HIDDEN: (f64, f64) = (0.25, 0.1);
+
+/// Bytes a millisecond of an upload, slowest and fastest line: 5 and 50 Mbit/s.
+const UPLOAD: [f64; 2] = [625.0, 6_250.0];
+
+/// How much faster a download is.
+const DOWNLOAD: f64 = 5.0;
+
+/// Share of visitors whose machine sleeps once during the visit, and for how long.
+const FREEZES: (f64, Millis) = (0.02, 600_000);
+
+/// Share of visitors who press stop: they hand in what they have. The others just close the tab.
+const STOPS: f64 = 0.5;
+
+/// Most arrivals in a day over the mean: 1.6 against 0.4, four to one.
+const TIDE: f64 = 0.6;
+
+const DAY: f64 = 86_400_000.0;
+
+/// Everything random about a crowd.
+#[derive(Debug, Clone)]
+pub(crate) struct Churn {
+    random: SplitMix64,
+    /// Arrivals a millisecond in the mean of a day.
+    rate: f64,
+    /// Nobody is hidden, freezes, or is slower than another.
+    equal: bool,
+}
+
+/// One visitor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Draw {
+    pub(crate) stays: Millis,
+    /// Floating-point operations a millisecond.
+    pub(crate) speed: f64,
+    /// Bytes a millisecond.
+    pub(crate) upload: f64,
+    pub(crate) download: f64,
+    /// When it freezes, counted from its arrival, and for how long.
+    pub(crate) freezes: Option<(Millis, Millis)>,
+    pub(crate) says_stop: bool,
+}
+
+impl Churn {
+    /// A crowd of so many at a time, in the mean of a day.
+    pub(crate) fn new(seed: u64, crowd: f64) -> Self {
+        let stay = VISIT_MEDIAN * (VISIT_SIGMA * VISIT_SIGMA / 2.0).exp();
+        Self { random: SplitMix64::new(seed), rate: crowd / stay, equal: false }
+    }
+
+    /// The same visits, but all devices are the median one and none freezes.
+    pub(crate) fn with_equal_devices(self) -> Self {
+        Self { equal: true, ..self }
+    }
+
+    /// The geometric mean of speeds, in operations a millisecond: the median visible device.
+    pub(crate) fn median_speed() -> f64 {
+        (SPEED[0] * SPEED[1]).sqrt() / 1000.0
+    }
+
+    fn unit(&mut self) -> f64 {
+        (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn between(&mut self, [low, high]: [f64; 2]) -> f64 {
+        low * (high / low).powf(self.unit())
+    }
+
+    /// When the next one comes after `now`. Arrivals are a Poisson process whose rate follows the time
+    /// of day, drawn by thinning; a simulation begins in the mean of the day.
+    pub(crate) fn next_arrival(&mut self, now: Millis) -> Millis {
+        let mut at = now as f64;
+        loop {
+            at -= (1.0 - self.unit()).ln() / (self.rate * (1.0 + TIDE));
+            let rate = 1.0 + TIDE * (TAU * at / DAY).sin();
+            if self.unit() * (1.0 + TIDE) < rate {
+                return at.ceil() as Millis;
+            }
+        }
+    }
+
+    pub(crate) fn visitor(&mut self) -> Draw {
+        let stays = (VISIT_MEDIAN * (VISIT_SIGMA * f64::from(self.random.normal())).exp()) as Millis;
+        let (speed, upload) = (self.between(SPEED) / 1000.0, self.between(UPLOAD));
+        let (hidden, freezes, when) = (self.unit() < HIDDEN.0, self.unit() < FREEZES.0, self.unit());
+        let says_stop = self.unit() < STOPS;
+        if self.equal {
+            let upload = (UPLOAD[0] * UPLOAD[1]).sqrt();
+            let speed = Self::median_speed();
+            return Draw { stays, speed, upload, download: DOWNLOAD * upload, freezes: None, says_stop };
+        }
+        Draw {
+            stays,
+            speed: speed * if hidden { HIDDEN.1 } else { 1.0 },
+            upload,
+            download: DOWNLOAD * upload,
+            freezes: freezes.then_some(((when * stays as f64) as Millis, FREEZES.1)),
+            says_stop,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn visits_and_speeds_have_their_medians() {
+        let mut churn = Churn::new(1, 8.0);
+        let mut draws: Vec<Draw> = (0..4001).map(|_| churn.visitor()).collect();
+        draws.sort_by_key(|draw| draw.stays);
+        assert!((210_000..270_000).contains(&draws[2000].stays), "{:?}", draws[2000]);
+        assert!(draws.iter().all(|draw| (0.03e9..=40e9).contains(&draw.speed)));
+        let frozen = draws.iter().filter(|draw| draw.freezes.is_some()).count();
+        assert!((40..160).contains(&frozen), "{frozen}");
+    }
+
+    #[test]
+    fn a_day_brings_the_crowd_that_was_asked_for() {
+        let (mut churn, mut now, mut present) = (Churn::new(2, 20.0), 0, 0.0);
+        while now < 86_400_000 {
+            now = churn.next_arrival(now);
+            present += churn.visitor().stays as f64 / DAY;
+        }
+        assert!((16.0..24.0).contains(&present), "{present}");
+    }
+}

@@ -1,0 +1,70 @@
+//! The job that a crowd works on: how big its model is, and how long a task takes.
+
+use potluck_protocol::{BlobId, JobName, Millis, Optimizer, OuterStep, ProgramFacts, Recipe, Schedule, UpdateEncoding};
+use potluck_scheduler::{Dataset, Fact};
+
+use super::churn::Churn;
+
+const STEPS: u32 = 8;
+const BATCH: u32 = 32;
+const BLOCKS: u32 = 4096;
+const BLOCK_SAMPLES: u32 = 64;
+
+/// Bytes of a sample: a window of 64 tokens and its targets.
+pub(crate) const SAMPLE_BYTES: u64 = 512;
+
+/// A model and its tasks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct JobSize {
+    pub(crate) parameters: u64,
+    /// What a task takes on the median device.
+    pub(crate) task_millis: Millis,
+}
+
+impl JobSize {
+    /// Operations of a sample.
+    pub(crate) fn flops_per_sample(self) -> u64 {
+        (Churn::median_speed() * self.task_millis as f64 / f64::from(STEPS * BATCH)) as u64
+    }
+
+    pub(crate) fn name() -> JobName {
+        "crowd".parse().unwrap_or_else(|_| unreachable!("a short lower-case word is a name"))
+    }
+
+    /// The first fact of its log. Nothing is evaluated, and the budget is never spent: what is
+    /// measured is a stretch of a job.
+    pub(crate) fn created(self, seed: u64) -> Fact {
+        let flops = self.flops_per_sample();
+        Fact::JobCreated {
+            at: 0,
+            job: Self::name(),
+            seed,
+            program: BlobId::of(b"program"),
+            facts: ProgramFacts {
+                parameters: self.parameters,
+                train_flops_per_sample: flops,
+                evaluate_flops_per_sample: flops / 3,
+            },
+            recipe: Recipe {
+                optimizer: Optimizer::muon(),
+                lr: 0.02,
+                schedule: Schedule::Constant,
+                ramp_steps: 3,
+                clip_norm: 1.0,
+                steps: STEPS,
+                batch: BATCH,
+                budget_samples: u64::MAX / 2,
+                target_accuracy: None,
+                outer: OuterStep::default(),
+                update: UpdateEncoding::E3m0,
+            },
+            dataset: Dataset {
+                train: (0..BLOCKS).map(|index| (BlobId::of(&index.to_le_bytes()), BLOCK_SAMPLES)).collect(),
+                valid: Vec::new(),
+                test: Vec::new(),
+                files: Default::default(),
+            },
+            base: BlobId::of(b"v0"),
+        }
+    }
+}

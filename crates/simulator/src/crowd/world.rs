@@ -1,0 +1,348 @@
+//! Visitors and the coordinator's core in one virtual time.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use potluck_protocol::{BlobId, Lease, Millis, ServerMessage, TaskId};
+use potluck_scheduler::{Contribution, Core, Effect, Input, SessionId};
+
+use super::books::Books;
+use super::churn::Churn;
+use super::job::JobSize;
+use super::queue::Queue;
+use super::visitor::{Report, Visitor, Work};
+
+/// How often the shell lets time pass.
+const TICK: Millis = 250;
+
+/// A silent connection is closed after this.
+const SILENCE: Millis = potluck_protocol::limits::SILENCE_MILLIS_MAX;
+
+/// What a merge takes: a part's values at a gigabyte a second, and the writing of the version.
+const MERGE_BYTES_PER_MILLI: u64 = 1_000_000;
+const MERGE_MILLIS: Millis = 50;
+
+/// A run.
+#[derive(Debug, Clone)]
+pub(crate) struct WorldSize {
+    pub(crate) seed: u64,
+    pub(crate) job: JobSize,
+    pub(crate) churn: Churn,
+    /// Virtual time.
+    pub(crate) lasts: Millis,
+}
+
+#[derive(Debug)]
+enum Event {
+    Tick,
+    Arrive,
+    Ask(u64, SessionId),
+    Freeze(u64),
+    /// The connection of a frozen visitor is given up.
+    Silent(u64),
+    Thaw(u64),
+    Computed(u64, TaskId),
+    Sent(u64, TaskId),
+    Leave(u64),
+    Merged(BlobId, Option<BlobId>, Vec<Contribution>),
+}
+
+pub(crate) struct World {
+    size: WorldSize,
+    churn: Churn,
+    core: Core,
+    now: Millis,
+    queue: Queue<Event>,
+    visitors: BTreeMap<u64, Visitor>,
+    by_session: BTreeMap<SessionId, u64>,
+    arrivals: u64,
+    sessions: u64,
+    books: Books,
+}
+
+impl World {
+    pub(crate) fn new(size: WorldSize) -> Self {
+        let mut core = Core::default();
+        core.apply(&size.job.created(size.seed));
+        let mut world = Self {
+            churn: size.churn.clone(),
+            size,
+            core,
+            now: 0,
+            queue: Queue::new(),
+            visitors: BTreeMap::new(),
+            by_session: BTreeMap::new(),
+            arrivals: 0,
+            sessions: 0,
+            books: Books::default(),
+        };
+        world.step(&Input::Started);
+        world.put(0, Event::Tick);
+        let first = world.churn.next_arrival(0);
+        world.put(first, Event::Arrive);
+        world
+    }
+
+    /// Lets the time pass. Returns the books and the samples that were merged.
+    pub(crate) fn run(mut self) -> (Books, u64) {
+        while let Some((at, event)) = self.queue.next().filter(|(at, _)| *at < self.size.lasts) {
+            self.now = at;
+            self.handle(event);
+        }
+        self.now = self.size.lasts;
+        for visitor in std::mem::take(&mut self.visitors).into_values() {
+            self.book(&visitor);
+        }
+        (self.books, self.core.state().samples())
+    }
+
+    fn put(&mut self, delay: Millis, event: Event) {
+        self.queue.put(self.now + delay, event);
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Tick => {
+                self.step(&Input::Tick);
+                self.put(TICK, Event::Tick);
+            }
+            Event::Arrive => self.arrive(),
+            Event::Ask(id, session) => {
+                let free = |v: &&Visitor| v.session == Some(session) && v.work.is_none() && v.sending.is_none();
+                if self.visitors.get(&id).filter(free).is_some() {
+                    self.step(&Input::Asked { session });
+                }
+            }
+            Event::Freeze(id) => self.freeze(id),
+            Event::Silent(id) => self.disconnect(id),
+            Event::Thaw(id) => self.thaw(id),
+            Event::Computed(id, task) => self.computed(id, task),
+            Event::Sent(id, task) => self.sent(id, task),
+            Event::Leave(id) => self.leave(id),
+            Event::Merged(base, momentum, parts) => {
+                let version = self.core.state().version().next();
+                self.step(&Input::Merged { version, base, momentum, parts });
+            }
+        }
+    }
+
+    fn step(&mut self, input: &Input) {
+        let began = Instant::now();
+        let (facts, effects) = self.core.step(self.now, input);
+        self.books.core += began.elapsed();
+        facts.iter().for_each(|fact| self.books.observe(fact));
+        effects.into_iter().for_each(|effect| self.perform(effect));
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { session, message } => self.receive(session, message),
+            Effect::Broadcast { .. } => {}
+            Effect::Merge { version, parts, momentum, outer, .. } => {
+                let millis = MERGE_MILLIS + parts.len() as u64 * 4 * self.size.job.parameters / MERGE_BYTES_PER_MILLI;
+                let base = BlobId::of(format!("{version}").as_bytes());
+                let momentum = if outer.momentum > 0.0 { Some(base) } else { momentum };
+                let parts = parts.iter().map(|part| part.contribution).collect();
+                self.put(millis, Event::Merged(base, momentum, parts));
+            }
+            _ => {}
+        }
+    }
+
+    fn receive(&mut self, session: SessionId, message: ServerMessage) {
+        let Some(&id) = self.by_session.get(&session) else { return };
+        match message {
+            ServerMessage::Lease(lease) => self.take(id, &lease),
+            ServerMessage::Wait { retry_millis, .. } => self.put(retry_millis, Event::Ask(id, session)),
+            ServerMessage::Verdict(verdict) => self.books.refused += u64::from(!verdict.accepted),
+            _ => {}
+        }
+    }
+
+    fn take(&mut self, id: u64, lease: &Lease) {
+        let JobSize { parameters, .. } = self.size.job;
+        let flops = self.size.job.flops_per_sample();
+        let Some(visitor) = self.visitors.get_mut(&id) else { return };
+        let (ends_at, bytes) = visitor.take(&lease.task, parameters, flops, self.now);
+        self.books.down_bytes += bytes;
+        self.queue.put(ends_at, Event::Computed(id, lease.task.id));
+    }
+
+    fn arrive(&mut self) {
+        let next = self.churn.next_arrival(self.now);
+        self.queue.put(next, Event::Arrive);
+        self.arrivals += 1;
+        let (id, draw) = (self.arrivals, self.churn.visitor());
+        self.visitors.insert(id, Visitor::new(id, draw, self.now));
+        self.put(draw.stays, Event::Leave(id));
+        if let Some((after, _)) = draw.freezes {
+            self.put(after, Event::Freeze(id));
+        }
+        self.connect(id);
+    }
+
+    fn connect(&mut self, id: u64) {
+        let Some(visitor) = self.visitors.get_mut(&id) else { return };
+        self.sessions += 1;
+        let (session, volunteer) = (SessionId(self.sessions), visitor.key);
+        visitor.session = Some(session);
+        self.by_session.insert(session, id);
+        self.step(&Input::Joined { session, volunteer, trusted: false });
+        self.put(1, Event::Ask(id, session));
+    }
+
+    fn disconnect(&mut self, id: u64) {
+        let session = self.visitors.get_mut(&id).and_then(|visitor| visitor.session.take());
+        if let Some(session) = session {
+            self.by_session.remove(&session);
+            self.step(&Input::Left { session });
+        }
+    }
+
+    /// A laptop is closed: nothing goes on until it is opened again, and the connection dies.
+    fn freeze(&mut self, id: u64) {
+        let Some(visitor) = self.visitors.get_mut(&id) else { return };
+        let span = visitor.draw.freezes.map_or(0, |(_, span)| span);
+        visitor.frozen_until = self.now + span;
+        visitor.leaves_at += span;
+        for work in visitor.work.iter_mut().chain(visitor.sending.as_mut().map(|(work, _)| work)) {
+            if work.begins_at > self.now {
+                work.begins_at += span;
+            }
+            work.ends_at += span;
+        }
+        self.put(SILENCE.min(span), Event::Silent(id));
+        self.put(span, Event::Thaw(id));
+    }
+
+    fn thaw(&mut self, id: u64) {
+        if self.visitors.get(&id).is_some_and(|visitor| visitor.session.is_none()) {
+            self.connect(id);
+        }
+    }
+
+    /// The last step is done: the update goes out.
+    fn computed(&mut self, id: u64, task: TaskId) {
+        let Some(visitor) = self.visitors.get_mut(&id) else { return };
+        let Some(work) = visitor.work.as_ref().filter(|work| work.task == task) else { return };
+        if work.ends_at > self.now {
+            let again = work.ends_at;
+            return self.queue.put(again, Event::Computed(id, task));
+        }
+        let steps = work.steps;
+        self.send(id, steps);
+    }
+
+    fn send(&mut self, id: u64, steps: u32) {
+        let parameters = self.size.job.parameters;
+        let Some(visitor) = self.visitors.get_mut(&id) else { return };
+        let Some(work) = visitor.work.take() else { return };
+        let (millis, bytes) = visitor.upload(parameters);
+        let task = work.task;
+        let ended_at = self.now.min(work.ends_at);
+        self.books.finished_samples += u64::from(steps) * work.samples_per_step;
+        self.books.computing += ended_at.saturating_sub(work.begins_at);
+        self.books.up_bytes += bytes;
+        visitor.sending = Some((work, steps));
+        self.put(millis, Event::Sent(id, task));
+    }
+
+    fn sent(&mut self, id: u64, task: TaskId) {
+        let parameters = self.size.job.parameters;
+        let Some(visitor) = self.visitors.get_mut(&id) else { return };
+        if visitor.frozen_until > self.now {
+            let again = visitor.frozen_until + 1;
+            return self.queue.put(again, Event::Sent(id, task));
+        }
+        let Some((work, steps)) = visitor.sending.take_if(|(work, _)| work.task == task) else { return };
+        let report = visitor.statement(JobSize::name(), &work, steps, parameters);
+        let Some(session) = visitor.session else { return };
+        let is_leaving = self.now >= visitor.leaves_at;
+        let Report { statement, signed, update } = report;
+        self.step(&Input::Result { session, statement, signed, update: Some(update) });
+        if is_leaving {
+            self.goodbye(id, session);
+        } else {
+            self.put(1, Event::Ask(id, session));
+        }
+    }
+
+    /// The visit ends. Who presses stop hands in what is worth it and says goodbye; the others are
+    /// gone in the middle of a step.
+    fn leave(&mut self, id: u64) {
+        let Some(visitor) = self.visitors.get_mut(&id) else { return };
+        if visitor.leaves_at > self.now {
+            let later = visitor.leaves_at;
+            return self.queue.put(later, Event::Leave(id));
+        }
+        let steps = visitor.work.as_ref().map(|work| work.steps_at(self.now));
+        let stays_to_send = visitor.draw.says_stop && visitor.session.is_some();
+        match (steps, visitor.session) {
+            (Some(steps), Some(_)) if stays_to_send && Visitor::is_worth_sending(steps) => self.send(id, steps),
+            (None, Some(_)) if stays_to_send && visitor.sending.is_some() => {}
+            (_, Some(session)) if stays_to_send => self.goodbye(id, session),
+            _ => self.vanish(id),
+        }
+    }
+
+    fn goodbye(&mut self, id: u64, session: SessionId) {
+        self.step(&Input::Bye { session });
+        self.vanish(id);
+    }
+
+    fn vanish(&mut self, id: u64) {
+        self.disconnect(id);
+        if let Some(visitor) = self.visitors.remove(&id) {
+            self.book(&visitor);
+        }
+    }
+
+    /// Enters a visit that is over.
+    fn book(&mut self, visitor: &Visitor) {
+        let Visitor { draw, came_at, work, .. } = visitor;
+        let until = self.now;
+        self.books.was_there(until.saturating_sub(*came_at), draw.speed);
+        if let Some(work) = work {
+            let Work { samples_per_step, begins_at, .. } = *work;
+            self.books.lost_samples += u64::from(work.steps_at(until)) * samples_per_step;
+            self.books.computing += until.saturating_sub(begins_at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(seed: u64, crowd: f64) -> WorldSize {
+        let job = JobSize { parameters: 1_000_000, task_millis: 10_000 };
+        WorldSize { seed, job, churn: Churn::new(seed, crowd), lasts: 1_800_000 }
+    }
+
+    /// What repeats: everything but the processor's own time.
+    fn run(size: WorldSize) -> (Books, u64) {
+        let (mut books, merged) = World::new(size).run();
+        books.core = Default::default();
+        (books, merged)
+    }
+
+    #[test]
+    fn a_day_repeats_from_its_seed() {
+        assert_eq!(run(size(5, 6.0)), run(size(5, 6.0)));
+        assert_ne!(run(size(5, 6.0)), run(size(6, 6.0)));
+    }
+
+    #[test]
+    fn nothing_is_merged_that_was_not_computed() {
+        let (books, merged) = run(size(1, 12.0));
+        assert!(books.commits > 0 && merged > 0, "{books:?}");
+        assert!(merged + books.late_samples <= books.finished_samples, "{merged} of {books:?}");
+        assert!(books.computing <= books.present, "{books:?}");
+    }
+
+    #[test]
+    fn an_empty_site_waits() {
+        let (books, merged) = run(size(1, 1e-9));
+        assert_eq!((merged, books.tasks, books.commits), (0, 0, 0));
+    }
+}
