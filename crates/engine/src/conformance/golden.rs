@@ -44,6 +44,12 @@ pub(super) fn cases() -> Vec<Case> {
     listed.into_iter().enumerate().map(case).collect()
 }
 
+/// The programs alone.
+pub(super) fn programs() -> Vec<Program> {
+    let of = |case: Case| if let Work::Golden(golden) = case.work { Some(golden.program) } else { None };
+    cases().into_iter().filter_map(of).collect()
+}
+
 impl Golden {
     fn read(index: usize, loss: f64, program: &serde_json::Value, tensors: &SafeTensors<'_>) -> Self {
         let program = Program::parse(program.to_string().as_bytes()).expect("a good program");

@@ -4,6 +4,7 @@
 
 mod curves;
 mod golden;
+pub mod hostile;
 mod kernels;
 mod product;
 mod programs;

@@ -29,7 +29,7 @@ pub(super) enum Sample {
     Binary,
 }
 
-const ALL: [Sample; 9] = [
+pub(super) const ALL: [Sample; 9] = [
     Sample::Mlp,
     Sample::Cnn,
     Sample::Gpt,
@@ -71,7 +71,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 impl Sample {
-    fn program(self) -> Program {
+    pub(super) fn program(self) -> Program {
         let gpt = GptConfig { hidden: 24, ..GptConfig::gpt2(11, 5, 1, 12, 2) };
         let llama = GptConfig {
             heads: 3,

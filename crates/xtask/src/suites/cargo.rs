@@ -149,6 +149,10 @@ impl Reader {
             self.suite = Some((suite, clock));
             return Ok(());
         }
+        // A test may say what it did, such as how many cases a seeded run took.
+        if line.starts_with("note: ") && self.suite.is_some() {
+            println!("        {line}");
+        }
         self.printed.push_str(line);
         self.printed.push('\n');
         let Some((suite, _)) = &self.suite else {
