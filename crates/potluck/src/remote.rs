@@ -61,10 +61,24 @@ fn status_row(name: &JobName, job: &Value) -> Vec<String> {
     ]
 }
 
-/// `potluck export`
+/// `potluck export`: the model, and beside it under the same stem the files that one needs to use it.
 pub(crate) fn export(url: &str, job: &JobName, version: Option<u64>, out: &Path) -> Result<(), CliError> {
     let query = version.map_or_else(String::new, |version| format!("?version={version}"));
-    let mut response = get(&format!("{}/api/v1/jobs/{job}/model.safetensors{query}", base(url)?))?;
+    let job_address = format!("{}/api/v1/jobs/{job}", base(url)?);
+    save(get(&format!("{job_address}/model.safetensors{query}"))?, out)?;
+    for file in ["config.json", "tokenizer.json"] {
+        let address = format!("{job_address}/{file}");
+        let response = agent().get(&address).call().map_err(|e| unreachable_at(&address, &e))?;
+        // Only models of text have a tokenizer, and jobs from before there were such files none.
+        if response.status() != 404 {
+            save(good(response)?, &out.with_extension(file))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes an answer's body to a file, whole or not at all.
+fn save(mut response: Response<Body>, out: &Path) -> Result<(), CliError> {
     let failure = |e: std::io::Error| CliError::Failure(format!("cannot write {} ({e})", out.display()));
     // A half-written model under the final name would look like a whole one.
     let part = out.with_extension("part");
