@@ -15,7 +15,7 @@ use crate::{BlockRef, Fact, Phase, Session, SessionId, round};
 /// A deadline is this many times what the volunteer usually takes.
 const DEADLINE_FACTOR: Millis = 4;
 
-/// When to ask again in case the push is lost; work that comes up is pushed at once.
+/// When to ask again at the earliest, in case the push is lost; work that comes up is pushed at once.
 const RETRY_MILLIS: Millis = 1_000;
 
 /// The same where only the owner can change something.
@@ -28,19 +28,23 @@ pub(crate) fn serve(turn: &mut Turn<'_>) {
         return;
     }
     let mut desk = Desk::open(turn);
+    let crowd = waiting.len() as u64;
     for (id, session) in waiting {
         let order = if session.trusted { desk.evaluation(turn, id, session) } else { desk.training(turn, id, session) };
         match order {
             Ok(order) => desk.lease(turn, id, session.volunteer, order),
             Err(_) if turn.state.phase() == Phase::Finished => turn.send(id, ServerMessage::Finished),
             Err(_) if session.told => {}
-            Err(reason) => turn.send(id, wait(reason)),
+            Err(reason) => turn.send(id, wait(reason, crowd)),
         }
     }
 }
 
-fn wait(reason: WaitReason) -> ServerMessage {
-    let retry_millis = if reason == WaitReason::Paused { RETRY_PAUSED_MILLIS } else { RETRY_MILLIS };
+/// Each ask looks at everybody who waits: were all of a crowd to ask each second, its cost would grow
+/// with the square of the crowd.
+fn wait(reason: WaitReason, crowd: u64) -> ServerMessage {
+    let least = if reason == WaitReason::Paused { RETRY_PAUSED_MILLIS } else { RETRY_MILLIS };
+    let retry_millis = least.max(1_000 * crowd / limits::WAITING_ASKS_PER_SECOND_MAX);
     ServerMessage::Wait { retry_millis, reason }
 }
 
@@ -233,4 +237,23 @@ fn due_evaluations(turn: &Turn<'_>) -> VecDeque<(Version, Split, Vec<BlockRef>)>
             tasks.into_iter().map(move |blocks| (version, split, blocks))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(reason: WaitReason, crowd: u64, expected: Millis) {
+        assert_eq!(wait(reason, crowd), ServerMessage::Wait { retry_millis: expected, reason });
+    }
+
+    #[test]
+    fn a_crowd_asks_again_later_than_a_few() {
+        check(WaitReason::Round, 1, 1_000);
+        check(WaitReason::Round, 100, 1_000);
+        check(WaitReason::Round, 256, 2_560);
+        check(WaitReason::Paused, 256, 5_000);
+        check(WaitReason::Busy, limits::CONNECTIONS_MAX as u64, 100_000);
+    }
 }
