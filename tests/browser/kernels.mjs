@@ -18,7 +18,7 @@ const RUN_MILLIS = 420_000;
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 
 /** What computes, and the variant of the wasm that it is computed with. */
-const RUNS = [
+export const RUNS = [
   { label: "webgpu", backend: "webgpu", variant: "simd" },
   { label: "cpu", backend: "cpu", variant: "simd" },
   { label: "cpu-relaxed", backend: "cpu", variant: "relaxed" },
@@ -34,7 +34,7 @@ const PAGE = `<!doctype html><meta charset="utf-8"><title>Kernels</title><link r
   };
 </script>`;
 
-/** @typedef {{ case: string, backend: string, error: number, tolerance: number, pass: boolean, failure?: string }} Row */
+/** @typedef {{ case: string, op: string, backend: string, error: number, tolerance: number, pass: boolean, failure?: string }} Row */
 
 async function serve() {
   const folder = at("target/web-tests");
@@ -76,29 +76,34 @@ async function rowsOf(page, { label, backend, variant }) {
   return rows;
 }
 
+/** Every case in one browser. @param {import("./browsers.mjs").BrowserName} name @param {typeof RUNS[number]} run */
+export async function casesIn(name, run) {
+  const server = await serve();
+  const browser = await launch(name);
+  try {
+    const page = await browser.newPage();
+    page.on("console", (message) => message.type() === "error" && console.log(message.text()));
+    const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+    await page.goto(`http://kernels.localhost:${port}/`, { waitUntil: "domcontentloaded" });
+    return await rowsOf(page, run);
+  } finally {
+    await browser.close();
+    server.closeAllConnections();
+    server.close();
+  }
+}
+
 /** @param {import("./browsers.mjs").BrowserName} name */
 export function kernelSuite(name) {
   const called = name === "chromium" ? "Chromium" : "Firefox";
   for (const run of RUNS) {
     test(`${called}: kernels on ${run.label}`, { timeout: RUN_MILLIS + 60_000 }, async (t) => {
-      const server = await serve();
-      const browser = await launch(name);
-      try {
-        const page = await browser.newPage();
-        page.on("console", (message) => message.type() === "error" && console.log(message.text()));
-        const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
-        await page.goto(`http://kernels.localhost:${port}/`, { waitUntil: "domcontentloaded" });
-        const rows = await rowsOf(page, run);
-        assert.ok(rows.length > 0, "there are cases");
-        for (const row of rows) {
-          await t.test(`${called}: ${row.case} on ${run.label}`, () => {
-            assert.ok(row.pass, row.failure ?? `error ${row.error} is over the tolerance of ${row.tolerance}`);
-          });
-        }
-      } finally {
-        await browser.close();
-        server.closeAllConnections();
-        server.close();
+      const rows = await casesIn(name, run);
+      assert.ok(rows.length > 0, "there are cases");
+      for (const row of rows) {
+        await t.test(`${called}: ${row.case} on ${run.label}`, () => {
+          assert.ok(row.pass, row.failure ?? `error ${row.error} is over the tolerance of ${row.tolerance}`);
+        });
       }
     });
   }

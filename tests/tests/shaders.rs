@@ -68,6 +68,15 @@ fn every_shader_fits_the_default_limits() {
     }
 }
 
+/// The browser suites run the same cases: so every file becomes a pipeline in every browser.
+#[test]
+fn every_shader_is_run_by_a_case() {
+    let name = |file: &PathBuf| file.file_stem().expect("a name").to_string_lossy().into_owned();
+    let files: BTreeSet<String> = shaders().iter().map(name).collect();
+    let run = potluck_engine::conformance::shaders().into_iter().map(str::to_owned).collect();
+    assert_eq!(files, run, "files, and what the cases run");
+}
+
 #[test]
 fn every_binding_of_a_shader_has_an_address_of_its_own() {
     for file in shaders() {

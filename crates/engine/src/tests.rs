@@ -170,6 +170,40 @@ fn wrong_weights_are_refused() {
     assert_eq!(pollster::block_on(trainer.weights()).expect("reads"), before);
 }
 
+/// What a stranger, an owner or a broken disk may hand in: each is refused in words that name the node and
+/// the shapes, before anything runs.
+#[test]
+fn bad_input_is_refused_by_name() {
+    let good = program().to_json();
+    let parsed = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from} is not in {good}");
+        Program::parse(good.replacen(from, to, 1).as_bytes()).expect_err("an error").to_string()
+    };
+    let layer = good.find(r#"{"op":"linear""#).expect("a layer");
+    let layer = &good[layer..layer + good[layer..].find('}').expect("its end") + 1];
+    let mut errors = vec![
+        parsed(layer, &layer.replace(r#""weight":2"#, r#""weight":3"#)),
+        parsed(r#""op":"linear""#, r#""op":"lineal""#).chars().take(60).collect(),
+        parsed(layer, &layer.replace(r#""x":0"#, r#""x":4"#)),
+        parsed(r#""op":"unary","f":"relu""#, r#""op":"broadcast","axis":0,"count":4000000000"#),
+    ];
+    let nan = pollster::block_on(async {
+        let engine = Engine::open(Choice::Cpu).await?;
+        engine.trainer(&program(), &recipe(2), &vec![f32::NAN; program().parameter_count()]).await
+    });
+    errors.push(nan.err().expect("an error").to_string());
+    let wide = Column::F32(vec![0.0; 20]);
+    let block = pollster::block_on(trainer(2).step(&[wide, Column::U32(vec![0, 1])], 1e-2));
+    errors.push(block.expect_err("an error").to_string());
+    expect![[r#"
+        node 4 (linear) cannot take shapes [batch, 6] and [9] and [9]: x [batch, .., k], weight [n, k], bias [n]
+        program does not parse: unknown variant `lineal`, expected o
+        node 4 (linear) refers to node 4, which is not before it
+        node 5 (broadcast) has shape [batch, 4000000000, 9]: expected 1 to 33554432 values
+        weight 0 is NaN
+        column 0 of the batch has 20 values, expected 12"#]].assert_eq(&errors.join("\n"));
+}
+
 #[test]
 fn rotations_share_one_table() {
     use potluck_graph::preset::{FeedForward, GptConfig, Norm, Positions, gpt};

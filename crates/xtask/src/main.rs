@@ -15,6 +15,7 @@ mod fingerprint;
 mod lab;
 mod measure;
 mod models;
+mod ops;
 mod phases;
 mod project;
 mod recipe;
@@ -54,6 +55,7 @@ cargo xtask COMMAND
   bench [--help]    steps and products against the pinned peers, in one browser, taking turns
   shots             screenshots of the widget and the dashboard into docs/images/
   models            train a CNN, a ViT and a GPT on real data and compare with JAX
+  ops               every operation on every executor against its tolerance, into docs/operations.md
   trust             the same tasks on every executor beside what cheats hand in; --help tells more
   limits            the measured limits that do not hold, from target/measure and docs/measurements
   help              this text
@@ -136,6 +138,10 @@ fn run() -> Result<()> {
             tidy::run(&project)?;
         }
         "models" => models::run(&project, &mut phases, &mut parser)?,
+        "ops" => {
+            no_more(&mut parser)?;
+            ops::run(&project, &mut phases)?;
+        }
         "trust" => trust::run(&project, &mut phases, &mut parser)?,
         "limits" => {
             no_more(&mut parser)?;

@@ -10,7 +10,7 @@ use potluck_protocol::{Optimizer, Recipe};
 use serde::Deserialize;
 
 use super::{Case, Work, Worst, programs};
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, Plan};
 
 const FILE: &str = include_str!("../../../../tests/golden/curves.json");
 const WEIGHTS_SEED: u64 = 1;
@@ -74,6 +74,10 @@ fn columns(program: &Program, batch: u32) -> Vec<Column> {
         }
     };
     (0..).zip(program.inputs()).map(column).collect()
+}
+
+pub(super) fn plan(curve: &Curve) -> Plan {
+    Plan::new(&curve.program(), &curve.recipe()).expect("the workloads fit")
 }
 
 pub(super) async fn run(curve: &Curve, engine: &Engine) -> Result<Worst, EngineError> {

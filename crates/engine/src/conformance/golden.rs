@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 use serde::Deserialize;
 
 use super::{Case, Tolerance, Work, Worst, compare, compare_scaled, programs};
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, Plan};
 
 const FILE: &[u8] = include_bytes!("../../../../tests/golden/ops.safetensors");
 
@@ -73,6 +73,11 @@ impl Golden {
         let per_sample: u32 = self.program.inputs()[0].shape.iter().product();
         (self.columns[0].len() / per_sample as usize) as u32
     }
+}
+
+pub(super) fn plan(golden: &Golden) -> Plan {
+    let recipe = Recipe { batch: golden.batch(), ..programs::recipe() };
+    Plan::new(&golden.program, &recipe).expect("goldens are small")
 }
 
 fn numbers<T, const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {

@@ -9,12 +9,14 @@ mod kernels;
 mod product;
 mod programs;
 mod reference;
+mod shaders;
 mod tolerance;
 
 use potluck_protocol::Optimizer;
 use serde::Serialize;
 
 pub use product::Product;
+pub use shaders::shaders;
 pub use tolerance::{TOLERANCES, Tolerance};
 
 use crate::{Dispatch, Engine, EngineError, Kernel, Place, Plan};
@@ -63,6 +65,10 @@ pub struct CaseResult {
     /// The worst `|got - expected| / (|expected| + absolute / relative)`: the relative error where
     /// what is expected is not small. 0 where the promise is the same bits.
     pub relative: f64,
+    /// What the operation promises, as a share of what is expected.
+    pub relative_max: f64,
+    /// What it promises where that is small.
+    pub absolute_max: f64,
     /// True where every value is within tolerance.
     pub pass: bool,
     /// The device's words where the case could not run at all.
@@ -101,7 +107,8 @@ pub async fn run_case(case: &Case, engine: &Engine) -> CaseResult {
     let pass = failure.is_none() && error <= tolerance;
     let relative = if promise.relative > 0.0 { promise.relative * error / tolerance } else { 0.0 };
     let (case, op, backend) = (case.name.clone(), case.op.clone(), format!("{:?}", engine.backend()));
-    CaseResult { case, op, backend, error, tolerance, relative, pass, failure }
+    let Tolerance { relative: relative_max, absolute: absolute_max } = promise;
+    CaseResult { case, op, backend, error, tolerance, relative, relative_max, absolute_max, pass, failure }
 }
 
 #[derive(Debug, Clone, Copy)]

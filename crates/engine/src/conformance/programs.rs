@@ -13,7 +13,7 @@ use super::{
     reference::{self, Trained},
     tolerance, values,
 };
-use crate::{Engine, EngineError, Trainer};
+use crate::{Engine, EngineError, Plan, Trainer};
 
 /// A program with data to run it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,6 +254,10 @@ pub(super) fn recipe() -> Recipe {
         outer: OuterStep::default(),
         update: UpdateEncoding::E3m0,
     }
+}
+
+pub(super) fn plan(sample: Sample, optimizer: Optimizer) -> Plan {
+    Plan::new(&sample.program(), &Recipe { optimizer, ..recipe() }).expect("samples are small")
 }
 
 /// Larger first values than training would take, so that no gradient drowns in rounding.

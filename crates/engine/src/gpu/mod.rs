@@ -10,3 +10,9 @@ mod launch_values;
 
 pub(crate) use device::GpuDevice;
 pub(crate) use executor::GpuExecutor;
+
+/// The name of the WGSL file that computes a kernel in one of its tiers.
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) fn shader_of(kernel: &crate::Kernel, tier: crate::Tier) -> &'static str {
+    launch::Launch::of(kernel, tier).source.0
+}

@@ -73,7 +73,7 @@ pub(crate) fn node(
     op: &Op,
 ) -> Result<Tensor, ProgramError> {
     let tensor = Walk { inputs, parameters, tensors }.node(id, op)?;
-    check_size(op.name(), &tensor.0)?;
+    check_size(&format!("{id} ({})", op.name()), &tensor.0)?;
     Ok(tensor)
 }
 
