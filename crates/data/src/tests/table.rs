@@ -343,7 +343,7 @@ fn a_model_that_does_not_fit_is_refused() {
         huge,
         csv().as_bytes(),
         expect![
-            "[model] does not fit the data (2 values a sample, 2 classes): parameter has shape [65536, 65536]: expected 1 to 33554432 values"
+            "[model] does not fit the data (2 values a sample, 2 classes): node 6 (parameter) has shape [65536, 65536]: expected 1 to 33554432 values"
         ],
     );
 }
