@@ -201,7 +201,8 @@ fn bad_input_is_refused_by_name() {
         node 4 (linear) refers to node 4, which is not before it
         node 5 (broadcast) has shape [batch, 4000000000, 9]: expected 1 to 33554432 values
         weight 0 is NaN
-        column 0 of the batch has 20 values, expected 12"#]].assert_eq(&errors.join("\n"));
+        column 0 of the batch has 20 values, expected 12"#]]
+    .assert_eq(&errors.join("\n"));
 }
 
 #[test]

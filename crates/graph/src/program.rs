@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn huge_windows_are_refused() {
+    fn huge_and_empty_windows_are_refused() {
         use crate::{Dim, Graph, PoolFn, Window};
         let mut g = Graph::new();
         let dims = [Dim::Batch, Dim::Of(1), Dim::Of(2), Dim::Of(2)];
@@ -423,6 +423,10 @@ mod tests {
         assert!(g.pool2d(x, PoolFn::Max, huge).is_err());
         assert!(g.pool2d(x, PoolFn::Max, Window { padding: 32_767, ..huge }).is_err());
         assert!(g.conv2d("c", x, 1, huge, 1).is_err());
+        // Found by fuzzing: the last of these windows lies behind the image.
+        let empty = Window { size: 0, stride: 2, padding: 0 };
+        assert!(g.pool2d(x, PoolFn::Max, empty).is_err());
+        assert!(g.pool2d(x, PoolFn::Average, empty).is_err());
     }
 
     proptest! {

@@ -71,9 +71,10 @@ pub(super) fn pool2d(x: &Shape, window: Window) -> Fits {
     }
 }
 
-/// A window much larger than the image sees nothing more, but costs its square.
+/// A window without values has no largest one; one much larger than the image sees nothing more, but
+/// costs its square.
 fn is_bounded(window: Window, h: u32, w: u32) -> bool {
-    u64::from(window.size) <= 2 * u64::from(h.max(w)) + 2
+    window.size > 0 && u64::from(window.size) <= 2 * u64::from(h.max(w)) + 2
 }
 
 /// Workgroups in one dimension of a grid (`maxComputeWorkgroupsPerDimension`): one is a channel of a
