@@ -40,9 +40,10 @@ fn length(source: &Source, findings: &mut Findings) {
     }
 }
 
-/// Lints are set once, in the workspace; a crate that does not inherit them has none.
+/// Lints are set once, in the workspace; a crate that does not inherit them has none. A manifest with a
+/// `[workspace]` of its own belongs to no other.
 fn lints(source: &Source, findings: &mut Findings) {
-    let is_member = source.path.ends_with("/Cargo.toml");
+    let is_member = source.path.ends_with("/Cargo.toml") && !source.text.contains("\n[workspace]");
     if is_member && !source.text.contains("[lints]\nworkspace = true") {
         findings.breaches.push(format!("{}: inherits no lints (`[lints] workspace = true`)", source.path));
     }
