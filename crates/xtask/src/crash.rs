@@ -17,7 +17,7 @@ use crate::shell;
 const HELP: &str = "\
 cargo xtask crash [--kills N] [--seed S]
 
-  --kills N   how often to kill the coordinator; 200 unless told otherwise, about three minutes
+  --kills N   how often to kill the coordinator; 200 unless told otherwise, about a minute
   --seed S    where the moments come from; 1 unless told otherwise
 
 Serves the digits job with 20 native volunteers, kills the coordinator with SIGKILL at random
