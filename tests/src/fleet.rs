@@ -22,8 +22,9 @@ use crate::{
 /// soon, and is at work again before the next kill.
 pub const HASTE: u32 = 40;
 
-/// What a kill may wait for.
+/// What a test may wait for.
 enum News {
+    Joined,
     Acknowledged,
     Version(Version),
 }
@@ -85,6 +86,18 @@ impl Fleet {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until so many have been welcomed since the start.
+    ///
+    /// # Panics
+    /// Once the deadline has passed.
+    pub fn wait_for_joined(&self, count: usize, deadline: Deadline) {
+        let mut joined = 0;
+        while joined < count {
+            let news = self.news.recv_timeout(deadline.left("volunteers to join"));
+            joined += usize::from(matches!(news, Ok(News::Joined)));
+        }
+    }
+
     /// Waits for the moment of a kill.
     pub fn wait(&self, moment: Moment) {
         let until = Instant::now() + moment.span;
@@ -98,7 +111,7 @@ impl Fleet {
                     newest = version;
                     moment.kind == Kind::Version
                 }
-                Ok(News::Version(_)) => false,
+                Ok(News::Version(_) | News::Joined) => false,
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
             };
             left -= u32::from(is_it);
@@ -135,6 +148,7 @@ impl Fleet {
 fn listener(heard: Arc<Mutex<Heard>>, tell: Sender<News>) -> impl FnMut(VolunteerEvent) + Send + 'static {
     move |event| {
         let news = match event {
+            VolunteerEvent::Joined { .. } => News::Joined,
             VolunteerEvent::Credited { task, .. } => {
                 heard.lock().unwrap_or_else(PoisonError::into_inner).acknowledged.insert(task);
                 News::Acknowledged

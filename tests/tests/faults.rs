@@ -41,8 +41,13 @@ fn a_wrong_job_file_is_refused_with_its_line_and_field() {
             "expected an e-mail address or an https:// address",
         ),
         (("public", "public = false"), "public", "data.public", "expected true"),
-        (("hidden", "hidden = \"128\""), "hidden", "model.hidden", "expected a sequence"),
-        (("preset", "preset = \"cnn\""), "preset", "model.preset", "expected \"mlp\", got \"cnn\""),
+        (("hidden", "hidden = \"128\""), "hidden", "model.hidden", "expected a list of widths"),
+        (
+            ("preset", "preset = \"bert\""),
+            "preset",
+            "model.preset",
+            "expected one of \"mlp\", \"cnn\", \"vit\", \"gpt\", got \"bert\"",
+        ),
         (("title", "title = \"Reading"), "title", "job.title", "invalid basic string"),
     ] {
         let line = Job::digits_line(at);

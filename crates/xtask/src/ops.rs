@@ -50,7 +50,7 @@ pub(crate) fn run(project: &Project, phases: &mut Phases) -> Result<()> {
 fn native(project: &Project, tools: &Tools, folder: &Path) -> Result<()> {
     shell::run(build::cargo(project).args(["build", "--workspace", "--example", "ops"]))?;
     for choice in ["cpu", "gpu"] {
-        let output = tools.command(&project.program("examples/ops")).arg(choice).output().context("ops")?;
+        let output = tools.command(project.program("examples/ops")).arg(choice).output().context("ops")?;
         if !output.status.success() {
             bail!("ops {choice} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
         }
