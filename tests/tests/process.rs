@@ -98,8 +98,11 @@ fn blocks_of_a_killed_volunteer_are_trained_by_another() {
     ]);
     let server = Server::start(&job, deadline);
     let victim = Volunteer::start(&server.url);
-    let lost = server.watch(deadline, "a task under way", |_| Facts::read(&job).tasks().into_keys().next());
+    let under_way = || Facts::read(&job).tasks().into_iter().rev().find(|(_, story)| story.accepted == 0);
+    server.watch(deadline, "a task under way", |_| under_way());
     victim.kill(deadline);
+    // The first may have been handed in before the kill; the last is the one that was not.
+    let (lost, _) = under_way().expect("a volunteer at work holds a task");
     let other = Volunteer::start(&server.url);
     server.watch(deadline, "the lost blocks to be merged", |_| {
         let facts = Facts::read(&job);
