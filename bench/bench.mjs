@@ -5,7 +5,9 @@ import { parseArgs } from "node:util";
 import { describeBrowser, launch } from "../tests/browser/browsers.mjs";
 import { writeMeasurement } from "../tests/browser/measure.mjs";
 import { absent, disagreement, limits, ratio, row } from "./figures.mjs";
-import { openSite } from "./site.mjs";
+import { writeDocs } from "./docs.mjs";
+import { writeRoofline } from "./roofline.mjs";
+import { loadEngine, openSite } from "./site.mjs";
 import { printLimits, printRows } from "./table.mjs";
 import { WORKLOADS } from "./workloads.mjs";
 
@@ -17,8 +19,9 @@ const ABSENT = [
   { runner: "tfjs", backend: "wasm", workload: /^cnn/, why: "tfjs 4.22.0 has no gradient of a convolution on wasm" },
 ];
 
-/** Iterations that are not counted: compilers and clocks of the machine settle. */
+/** Iterations that are not counted: compilers and clocks of the machine settle. One where they are slow. */
 const SETTLE = 2;
+const SETTLE_MILLIS = 5000;
 
 /** Quick workloads go on for this long, so that a median is one. */
 const MEASURE_MILLIS = 2000;
@@ -36,6 +39,8 @@ const { values: options } = parseArgs({
     runner: { type: "string" },
     backend: { type: "string" },
     steps: { type: "string", default: "7" },
+    roofline: { type: "boolean", default: false },
+    "write-docs": { type: "boolean", default: false },
   },
 });
 
@@ -103,7 +108,15 @@ async function measure(site, workload, backend) {
         continue;
       }
       const page = await openPage(browser, site, runner, backend);
-      const { millis, loss, adapter } = await begin(page, name, backend);
+      const begun = await begin(page, name, backend).catch((error) => ({ failed: error }));
+      if ("failed" in begun) {
+        // Ours must run; a peer that cannot is a finding.
+        if (runner === "potluck") throw begun.failed;
+        missing.push(absent(name, runner, called, backend, String(begun.failed.message).split("\n")[0]));
+        say(`  ${runner}: ${begun.failed.message}`);
+        continue;
+      }
+      const { millis, loss, adapter } = begun;
       say(`  ${runner}${adapter ? ` on ${adapter}` : ""}: first loss ${loss} after ${millis.toFixed(0)} ms`);
       entries.push({ workload: name, runner, browser: called, backend, warm: [millis], first: loss, iterations: [], page });
     }
@@ -123,7 +136,11 @@ const ratios = (ours, entries) => entries.filter((entry) => entry !== ours).map(
 
 /** A, B, C, A, B, C, ... */
 async function takeTurns(entries) {
-  for (let turn = 0; turn < SETTLE; turn += 1) for (const { page } of entries) await iterate(page);
+  const settling = performance.now();
+  for (let turn = 0; turn < SETTLE; turn += 1) {
+    if (turn > 0 && performance.now() - settling > SETTLE_MILLIS) break;
+    for (const { page } of entries) await iterate(page);
+  }
   const started = performance.now();
   for (let turn = 0; turn < ITERATIONS_MAX; turn += 1) {
     if (turn >= steps && performance.now() - started > MEASURE_MILLIS) break;
@@ -131,19 +148,31 @@ async function takeTurns(entries) {
   }
 }
 
-const site = await openSite(workloads, runners);
-const rows = [];
-try {
-  for (const workload of workloads) {
-    for (const backend of backends) {
-      say(`${workload.name} on ${backend}`);
-      rows.push(...(await measure(site, workload, backend)));
+async function measureAll() {
+  const site = await openSite(workloads, runners);
+  const rows = [];
+  try {
+    for (const workload of workloads) {
+      for (const backend of backends) {
+        say(`${workload.name} on ${backend}`);
+        rows.push(...(await measure(site, workload, backend)));
+        // After each, so that a run that is cut short is not lost.
+        writeMeasurement("bench", rows, limits(rows));
+      }
     }
+  } finally {
+    site.close();
   }
-} finally {
-  site.close();
+  const found = limits(rows);
+  printRows(rows);
+  printLimits(found);
+  return writeMeasurement("bench", rows, found);
 }
-const found = limits(rows);
-printRows(rows);
-printLimits(found);
-console.log(`\nwritten to ${writeMeasurement("bench", rows, found)}`);
+
+// What is asked for alone is done alone; the documents want everything.
+const onlyRoofline = options.roofline && !options["write-docs"];
+const written = [];
+if (options.roofline || options["write-docs"]) written.push(await writeRoofline(await loadEngine()));
+if (!onlyRoofline) written.push(await measureAll());
+if (options["write-docs"]) written.push(...(await writeDocs()));
+console.log(`\nwritten: ${written.join(", ")}`);

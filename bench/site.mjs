@@ -39,13 +39,19 @@ async function bundle(runner) {
   return Buffer.from(result.outputFiles[0].contents);
 }
 
+/** The npm package, here in Node. */
+export async function loadEngine() {
+  const engine = await import(path.join(ENGINE, "index.js"));
+  await engine.load(await readFile(path.join(ENGINE, engine.variant, "potluck_engine_js_bg.wasm")));
+  return engine;
+}
+
 /** Programs and first weights, made by the engine itself, here in Node. @returns {Promise<Map<string, Buffer>>} */
 async function programs(workloads) {
   const files = new Map();
   const training = workloads.filter(({ kind }) => kind === "train");
   if (training.length === 0) return files;
-  const engine = await import(path.join(ENGINE, "index.js"));
-  await engine.load(await readFile(path.join(ENGINE, engine.variant, "potluck_engine_js_bg.wasm")));
+  const engine = await loadEngine();
   for (const { name, preset, config, batch } of training) {
     const program = await engine[preset](config);
     const trainer = await engine.Trainer.create(program, { backend: "cpu", batch, seed: SEED });

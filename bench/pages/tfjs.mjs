@@ -21,6 +21,12 @@ function gelu(x) {
   return tf.mul(tf.mul(x, 0.5), tf.add(tf.tanh(inner), 1));
 }
 
+/** Rows of a table. The wasm backend has no gradient of a gather, so there it is a product. */
+const look = (rows, tokens, vocabulary) =>
+  tf.getBackend() === "wasm"
+    ? tf.matMul(tf.cast(tf.oneHot(tokens, vocabulary), "float32"), rows)
+    : tf.gather(rows, tokens);
+
 const MODELS = {
   mlp: ({ features, hidden, classes }, batch) => ({
     classes,
@@ -56,10 +62,9 @@ const MODELS = {
     };
     return {
       classes: vocabulary,
-      // As one-hot rows: the gradient of a gather is in none of the two backends.
-      columns: ({ x, y }) => [tf.cast(tf.oneHot(labels(x), vocabulary), "float32"), labels(y)],
+      columns: ({ x, y }) => [labels(x), labels(y)],
       logits(p, x) {
-        const rows = tf.matMul(x, p["embedding.weight"]);
+        const rows = look(p["embedding.weight"], x, vocabulary);
         const placed = tf.add(tf.reshape(rows, [batch, context, width]), p["positions.weight"]);
         x = tf.reshape(placed, [batch * context, width]);
         for (let layer = 0; layer < layers; layer += 1) {

@@ -20,6 +20,11 @@ First losses must agree to 1e-4, or it fails.
   --runner NAMES    of potluck, jax-js, tfjs
   --backend NAMES   of webgpu, wasm
   --steps N         iterations that count, at least; 7. Quick workloads go on for two seconds
+  --roofline        instead, every kernel of a GPT step: operations, bytes that must move, bytes that
+                    our tiling moves, and the least time on a GPU of 4 TFLOP/s and 100 GB/s; writes
+                    target/measure/roofline.json and measures nothing
+  --write-docs      both, and writes the tables of docs/benchmarks.md, its pictures and
+                    docs/measurements/
   --help            this text
 
 A full run takes about twenty minutes on two cores without a GPU: TensorFlow.js is slow there.
