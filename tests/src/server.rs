@@ -26,10 +26,11 @@ impl Server {
         command
     }
 
-    /// The same, keeping every update, so that all versions can be made again.
+    /// The same, keeping every update, so that all versions can be made again, and so many snapshots
+    /// of the state that most starts go on from one.
     pub fn archiving(job: &Job, port: u16) -> Command {
         let mut command = Self::command(job, port);
-        command.arg("--keep-updates");
+        command.args(["--keep-updates", "--snapshot-facts", "40"]);
         command
     }
 

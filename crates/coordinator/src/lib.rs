@@ -107,6 +107,7 @@ pub struct Builder {
     observers: Vec<Observer>,
     embedded_volunteer: bool,
     keep_updates: bool,
+    snapshot_facts: u64,
     log: Option<Arc<dyn EventLog>>,
     clock: Clock,
 }
@@ -150,6 +151,14 @@ impl Builder {
         self
     }
 
+    /// Keeps a snapshot of what the log adds up to each so many facts, and at a graceful stop, so that
+    /// a start reads only what came after: 50,000 unless told otherwise.
+    #[must_use]
+    pub fn snapshot_facts(mut self, facts: u64) -> Self {
+        self.snapshot_facts = facts;
+        self
+    }
+
     /// Keeps facts here instead of in the folder's `potluck.sqlite`.
     #[must_use]
     pub fn log(mut self, log: Arc<dyn EventLog>) -> Self {
@@ -170,7 +179,7 @@ impl Builder {
     ///
     /// Each is a sentence that says what to do.
     pub async fn start(self) -> Result<Coordinator, StartError> {
-        let Self { folder, jobs, observers, embedded_volunteer, keep_updates, log, clock } = self;
+        let Self { folder, jobs, observers, embedded_volunteer, keep_updates, snapshot_facts, log, clock } = self;
         let folder = Arc::new(Folder::open(&folder)?);
         folder.check_place()?;
         let token = folder.owner_token()?;
@@ -185,8 +194,15 @@ impl Builder {
             if running.iter().any(|(job, _): &(Arc<Job>, _)| job.name() == name) {
                 return Err(StartError::SameName { job: name.clone() });
             }
-            let premises =
-                Premises { folder: &folder, log: &log, stores: &stores, clock: &clock, token: &token, keep_updates };
+            let premises = Premises {
+                folder: &folder,
+                log: &log,
+                stores: &stores,
+                clock: &clock,
+                token: &token,
+                keep_updates,
+                snapshot_facts,
+            };
             let opened = open(file, base_folder, &premises).await;
             let Opened { job, actor } = opened.map_err(|error| StartError::Job { job: name.clone(), error })?;
             let actor = tokio::spawn(actor.observed_by(observers.clone()).run());
@@ -225,6 +241,7 @@ impl Coordinator {
             observers: Vec::new(),
             embedded_volunteer: true,
             keep_updates: false,
+            snapshot_facts: limits::SNAPSHOT_FACTS,
             log: None,
             clock: Clock::system(),
         }

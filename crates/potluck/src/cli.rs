@@ -142,6 +142,9 @@ pub(crate) struct ServeOptions {
     /// Costs half a byte for each parameter and task. Without it updates go once they are merged.
     #[arg(long)]
     pub(crate) keep_updates: bool,
+    /// Keep a snapshot of what the log adds up to each so many facts; tests keep more of them.
+    #[arg(long, hide = true, default_value_t = potluck_protocol::limits::SNAPSHOT_FACTS)]
+    pub(crate) snapshot_facts: u64,
     /// End once every job is finished and its last version evaluated.
     #[arg(long)]
     pub(crate) exit_when_finished: bool,

@@ -199,6 +199,26 @@ pub enum Fact {
     },
 }
 
+impl Fact {
+    /// When it happened, by the coordinator's clock.
+    pub fn at(&self) -> Millis {
+        match self {
+            Self::JobCreated { at, .. }
+            | Self::TaskLeased { at, .. }
+            | Self::TaskLapsed { at, .. }
+            | Self::ResultAccepted { at, .. }
+            | Self::Committed { at, .. }
+            | Self::Evaluated { at, .. }
+            | Self::Began { at, .. }
+            | Self::Deposed { at, .. }
+            | Self::Paused { at }
+            | Self::Resumed { at }
+            | Self::Stopped { at }
+            | Self::Finished { at, .. } => *at,
+        }
+    }
+}
+
 /// One update inside a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -9,11 +9,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, btree_set};
 
 use potluck_protocol::{TaskId, limits};
+use serde::{Deserialize, Serialize};
 
-use crate::BlockRef;
 use crate::random::{Purpose, permutation, seed_of};
+use crate::{BlockRef, pairs};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Hold {
     /// By a lease.
     Leased(TaskId),
@@ -21,7 +23,8 @@ enum Hold {
     Accepted(TaskId),
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Blocks {
     seed: u64,
     /// Samples of each block.
@@ -36,6 +39,7 @@ pub(crate) struct Blocks {
     /// Position in `order` before which nothing is fresh.
     next: usize,
     returned: BTreeSet<BlockRef>,
+    #[serde(with = "pairs")]
     held: BTreeMap<BlockRef, Hold>,
 }
 

@@ -16,6 +16,13 @@ pub struct Core {
     presence: Presence,
 }
 
+impl From<State> for Core {
+    /// Goes on from what a log adds up to.
+    fn from(state: State) -> Self {
+        Self { state, presence: Presence::default() }
+    }
+}
+
 impl Core {
     /// What is true.
     pub fn state(&self) -> &State {

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use potluck_protocol::{Evaluation, Split, TaskId, Version, limits};
+use serde::{Deserialize, Serialize};
 
-use crate::BlockRef;
+use crate::{BlockRef, pairs};
 
 /// One version on one split.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Progress {
     /// Blocks that were not evaluated yet.
     left: BTreeSet<u32>,
@@ -38,10 +40,12 @@ impl Progress {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Evaluations {
     /// Versions that wait for `valid`, begun or not.
     waiting: BTreeSet<Version>,
+    #[serde(with = "pairs")]
     begun: BTreeMap<(Version, Split), Progress>,
     /// The newest version that was evaluated on `valid`.
     newest: Option<Version>,

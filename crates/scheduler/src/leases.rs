@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use potluck_protocol::{BlobId, Millis, Split, TaskId, TaskKind, Version, VolunteerKey, limits};
+use serde::{Deserialize, Serialize};
 
 use crate::BlockRef;
 
 /// A task that is out.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Leased {
     /// Train or evaluate.
     pub kind: TaskKind,
@@ -23,6 +25,7 @@ pub struct Leased {
     /// Samples a step.
     pub batch: u32,
     /// Mean of the learning rates at its start and end.
+    #[serde(serialize_with = "potluck_protocol::exact::float")]
     pub lr: f32,
     /// When it was leased.
     pub leased_at: Millis,
@@ -50,7 +53,8 @@ impl Leased {
 }
 
 /// A result that was accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HandedIn {
     /// By whom.
     pub volunteer: VolunteerKey,
@@ -60,7 +64,8 @@ pub struct HandedIn {
     pub steps: u32,
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Leases {
     /// The newest task's number.
     last: u64,

@@ -39,12 +39,14 @@ mod leases;
 mod lineage;
 mod median;
 mod norms;
+mod pairs;
 mod presence;
 mod random;
 mod records;
 mod results;
 mod round;
 mod shares;
+mod snapshot;
 mod state;
 
 #[cfg(test)]
@@ -57,4 +59,5 @@ pub use leases::{HandedIn, Leased};
 pub use lineage::{Fork, Lineage, Standing};
 pub use presence::{Presence, Session};
 pub use records::{Job, Phase, Tally, VersionRecord};
+pub use snapshot::{STATE_SCHEMA, StateError};
 pub use state::State;

@@ -29,6 +29,7 @@ pub enum Standing {
 
 /// The leaders of one job.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Lineage {
     /// The first leader of each line, the current line last.
     lines: Vec<LeaderId>,

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
 use potluck_protocol::{Optimizer, Recipe, limits};
+use serde::{Deserialize, Serialize};
 
 use crate::median::median;
 
@@ -28,7 +29,7 @@ const NEEDED: usize = 5;
 const BAND: f64 = 4.0;
 
 /// For each step count, norms divided by the learning rate.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Norms(BTreeMap<u32, VecDeque<f64>>);
 
 impl Norms {

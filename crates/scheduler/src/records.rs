@@ -1,11 +1,13 @@
 //! What the log adds up to, in the words of people who ask: the job, its versions, the tally.
 
 use potluck_protocol::{BlobId, Evaluation, JobName, Millis, ProgramFacts, Recipe, Split, Version};
+use serde::{Deserialize, Serialize};
 
 use crate::{BlockRef, Dataset};
 
 /// What was fixed when the job was made.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Job {
     /// When it was made.
     pub created_at: Millis,
@@ -61,7 +63,8 @@ pub enum Phase {
 }
 
 /// What one volunteer has given: a fold over its accepted results.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tally {
     /// Training tasks.
     pub tasks: u64,
@@ -76,7 +79,8 @@ pub struct Tally {
 }
 
 /// One version.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct VersionRecord {
     /// Which.
     pub version: Version,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use potluck_protocol::{BlobId, Evaluation, Millis, OuterStep, Split, TaskId, Version, VolunteerKey};
+use serde::{Deserialize, Serialize};
 
 use crate::blocks::Blocks;
 use crate::evaluations::Evaluations;
@@ -15,20 +16,23 @@ use crate::{
 };
 
 /// An accepted update that waits for its commit.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Pending {
     pub(crate) volunteer: VolunteerKey,
     pub(crate) base_version: Version,
     pub(crate) blocks: Vec<BlockRef>,
     pub(crate) samples: u64,
     /// Steps done x mean learning rate, which its norm is expected to grow with.
+    #[serde(serialize_with = "potluck_protocol::exact::float")]
     pub(crate) scale: f32,
     pub(crate) update: BlobId,
     pub(crate) at: Millis,
 }
 
 /// Everything durable of one job. Empty before [`Fact::JobCreated`].
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct State {
     job: Option<Job>,
     /// Of the training split.
@@ -48,12 +52,15 @@ pub struct State {
     finishing_at: Option<Millis>,
     finished: Option<Version>,
     lineage: Lineage,
+    /// The latest time in any fact.
+    newest_at: Millis,
 }
 
 impl State {
     /// One more fact. Facts come from a log that [`crate::decide`] wrote; one that does not fit what
     /// came before it changes nothing.
     pub fn apply(&mut self, fact: &Fact) {
+        self.newest_at = self.newest_at.max(fact.at());
         match fact {
             Fact::JobCreated { at, job, seed, program, facts, recipe, dataset, base } => {
                 let job = Job {
@@ -123,7 +130,7 @@ impl State {
     }
 
     fn create(&mut self, job: Job, base: BlobId) {
-        *self = Self::default();
+        *self = Self { newest_at: self.newest_at, ..Self::default() };
         self.blocks = Blocks::new(job.seed, job.dataset.train.iter().map(|&(_, samples)| samples).collect());
         let at = job.created_at;
         self.job = Some(job);
@@ -260,6 +267,11 @@ impl State {
         self.momentum
     }
 
+    /// The latest time that any fact happened at; a clock that shows less was set back.
+    pub fn newest_at(&self) -> Millis {
+        self.newest_at
+    }
+
     /// Samples merged so far.
     pub fn samples(&self) -> u64 {
         self.samples
@@ -277,6 +289,11 @@ impl State {
             update: pending.update,
         };
         Some((parts.iter().zip(&pending).map(merge_part).collect(), outer))
+    }
+
+    /// The updates that wait for their commit.
+    pub fn waiting(&self) -> impl Iterator<Item = (TaskId, BlobId)> {
+        self.pending.iter().map(|(&task, pending)| (task, pending.update))
     }
 
     /// What this volunteer has given.

@@ -15,7 +15,7 @@ use potluck_protocol::{
 use potluck_scheduler::{Control, Core, Effect, Fact, Input, SessionId};
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
@@ -25,6 +25,7 @@ use super::{
     chores::Chores,
     journal::{Journal, JournalError},
     merge::{Bench, MergeError, Order},
+    snapshots::Snapshots,
 };
 use crate::{
     Observer,
@@ -121,6 +122,9 @@ pub(super) struct Parts {
     pub(super) sealer: Sealer,
     /// The facts of this start: that it began and, before that, the job's first.
     pub(super) made: Vec<Fact>,
+    pub(super) snapshots: Snapshots,
+    /// Follows the part of the log that this start did not read.
+    pub(super) past: Option<JoinHandle<Result<(), JournalError>>>,
 }
 
 /// The actor of one job.
@@ -142,11 +146,14 @@ pub(crate) struct Actor {
     sealer: Sealer,
     /// Durable already, but shown to nobody yet.
     made: Vec<Fact>,
+    snapshots: Snapshots,
+    /// Until it has ended well nothing is deleted.
+    past: Option<JoinHandle<Result<(), JournalError>>>,
 }
 
 impl Actor {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { card, core, journal, bench, mail, outlets, stores, clock, sealer, made } = parts;
+        let Parts { card, core, journal, bench, mail, outlets, stores, clock, sealer, made, snapshots, past } = parts;
         let chores = Chores::new(card.name.clone(), bench.clone(), Arc::clone(&stores), &core);
         Self {
             card,
@@ -165,6 +172,8 @@ impl Actor {
             chores,
             sealer,
             made,
+            snapshots,
+            past,
         }
     }
 
@@ -180,6 +189,12 @@ impl Actor {
         // job learns of it.
         let lived = AssertUnwindSafe(self.live()).catch_unwind().await;
         let lived = lived.unwrap_or_else(|panic| Err(Failure::Broken(panic_text(&*panic).to_owned())));
+        // After a failure the state may be ahead of the log.
+        let last = lived.is_ok().then_some((self.journal.head(), self.core.state()));
+        self.snapshots.finish(last).await;
+        if let Some(past) = self.past.take() {
+            past.abort();
+        }
         if let Err(failure) = lived {
             let text = failure.to_string();
             tracing::error!("job {} has stopped: {text}", self.card.name);
@@ -211,6 +226,11 @@ impl Actor {
                     None => return Ok(()),
                 },
                 _ = ticks.tick() => Message::Input(Input::Tick),
+                checked = finished(&mut self.past) => {
+                    self.past = None;
+                    checked.map_err(|e| Failure::Broken(e.to_string()))??;
+                    continue;
+                }
                 merged = finished(&mut self.merging) => {
                     self.merging = None;
                     Message::Input(merged.map_err(|e| Failure::Broken(e.to_string()))??)
@@ -275,7 +295,11 @@ impl Actor {
         if people_changed || !facts.is_empty() {
             self.outlets.changes.send_modify(|revision| *revision += 1);
         }
-        deposed.map_or(Ok(stop), Err)
+        if let Some(failure) = deposed {
+            return Err(failure);
+        }
+        self.snapshots.offer(self.journal.head(), self.core.state());
+        Ok(stop)
     }
 
     fn decide(&mut self, message: Message, batch: &mut Batch) {
@@ -380,7 +404,7 @@ impl Actor {
         }
         if facts.iter().any(|fact| matches!(fact, Fact::Committed { .. })) {
             self.chores.committed(self.core.state());
-            self.chores.start();
+            self.start_chores();
         }
     }
 
@@ -446,7 +470,13 @@ impl Actor {
         let connected: BTreeSet<VolunteerKey> = presence.connected().map(|(_, session)| session.volunteer).collect();
         self.devices.retain(|volunteer, _| connected.contains(volunteer) || state.tally(volunteer).is_some());
         self.chores.forget_uploads(state);
-        self.chores.start();
+        self.start_chores();
+    }
+
+    fn start_chores(&mut self) {
+        if self.past.is_none() {
+            self.chores.start();
+        }
     }
 }
 
@@ -462,12 +492,10 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it panicked")
 }
 
-/// The end of a merge; never where none is under way.
-async fn finished(
-    merging: &mut Option<JoinHandle<Result<Input, MergeError>>>,
-) -> Result<Result<Input, MergeError>, tokio::task::JoinError> {
-    match merging {
-        Some(merging) => merging.await,
+/// The end of a task; never where none is under way.
+async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    match task {
+        Some(task) => task.await,
         None => std::future::pending().await,
     }
 }

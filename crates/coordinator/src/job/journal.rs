@@ -54,25 +54,16 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Reads a job's log from its start, checks its chain, and hands each fact to `take`.
+    /// Reads a job's log after `from`, checks its chain, and hands each fact to `take`.
     pub(crate) async fn open(
         job: JobName,
         log: Arc<dyn EventLog>,
         folder: Arc<Folder>,
+        from: Head,
         mut take: impl FnMut(Fact),
     ) -> Result<Self, JournalError> {
-        let mut head = Head::genesis(&job);
-        loop {
-            let (reader, name, after) = (Arc::clone(&log), job.clone(), head.seq);
-            let page = blocking(move || reader.read(&name, after, limits::LOG_PAGE_FACTS)).await?;
-            if page.is_empty() {
-                break;
-            }
-            for record in &page {
-                head = head.follow(&job, record)?;
-                take(fact_of(&job, record)?);
-            }
-        }
+        let take = |record: &Record| fact_of(&job, record).map(&mut take);
+        let head = walk(&job, &log, from, None, take).await?;
         let (reader, name) = (Arc::clone(&log), job.clone());
         let expected = blocking(move || reader.head(&name)).await?;
         if head != expected {
@@ -127,6 +118,31 @@ impl Journal {
     }
 }
 
+/// Follows the chain of a log after `from`, to its end or to a position, and hands each record to
+/// `take`. Returns where it came to.
+pub(super) async fn walk(
+    job: &JobName,
+    log: &Arc<dyn EventLog>,
+    from: Head,
+    until: Option<u64>,
+    mut take: impl FnMut(&Record) -> Result<(), JournalError>,
+) -> Result<Head, JournalError> {
+    let mut head = from;
+    loop {
+        let left = until.map_or(u64::MAX, |until| until.saturating_sub(head.seq));
+        let limit = usize::try_from(left).unwrap_or(usize::MAX).min(limits::LOG_PAGE_FACTS);
+        let (reader, name, after) = (Arc::clone(log), job.clone(), head.seq);
+        let page = blocking(move || reader.read(&name, after, limit)).await?;
+        if page.is_empty() {
+            return Ok(head);
+        }
+        for record in &page {
+            head = head.follow(job, record)?;
+            take(record)?;
+        }
+    }
+}
+
 /// The fact in a record.
 pub(crate) fn fact_of(job: &JobName, record: &Record) -> Result<Fact, JournalError> {
     let unreadable = |reason: String| JournalError::Unreadable { job: job.clone(), seq: record.seq, reason };
@@ -137,7 +153,7 @@ pub(crate) fn fact_of(job: &JobName, record: &Record) -> Result<Fact, JournalErr
 }
 
 /// Runs a call of the log where it may block.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, LogError> + Send + 'static,
 ) -> Result<T, LogError> {
     let panicked = |e: tokio::task::JoinError| LogError::Store { file: "the log".to_owned(), reason: e.to_string() };
@@ -159,7 +175,8 @@ mod tests {
         let mut facts = Vec::new();
         let log: Arc<dyn EventLog> = log.clone();
         let job = "digits".parse().expect("a name");
-        let journal = Journal::open(job, log, Arc::clone(folder), |fact| facts.push(fact)).await?;
+        let genesis = Head::genesis(&job);
+        let journal = Journal::open(job, log, Arc::clone(folder), genesis, |fact| facts.push(fact)).await?;
         Ok((journal, facts))
     }
 

@@ -8,6 +8,7 @@ mod journal;
 mod keep;
 mod merge;
 mod open;
+mod snapshots;
 mod uploads;
 mod verify;
 

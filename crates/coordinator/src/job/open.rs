@@ -18,9 +18,10 @@ use tokio::sync::mpsc;
 use super::{
     Actor, Fixed, Job, Outlets,
     actor::Parts,
-    journal::{Journal, JournalError},
+    journal::{Journal, JournalError, fact_of},
     keep,
     merge::Bench,
+    snapshots::{self, Snapshots},
     uploads::Uploads,
 };
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
     clock::Clock,
     folder::{Folder, OwnerToken},
     lineage::{self, Sealer},
-    log::EventLog,
+    log::{EventLog, Head, Record},
     stores::Stores,
 };
 
@@ -111,32 +112,24 @@ pub(crate) struct Premises<'a> {
     pub(crate) clock: &'a Clock,
     pub(crate) token: &'a OwnerToken,
     pub(crate) keep_updates: bool,
+    /// Facts from one snapshot of the state to the next.
+    pub(crate) snapshot_facts: u64,
 }
 
 /// Makes or resumes the job of this file.
 pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises<'_>) -> Result<Opened, OpenError> {
-    let Premises { folder, log, stores, clock, token, keep_updates } = premises;
+    let Premises { folder, log, stores, clock, token, keep_updates, snapshot_facts } = premises;
     let name = file.job.name.clone();
-    let mut core = Core::default();
-    let mut accepted = BTreeMap::new();
+    let (kept, state) = snapshots::newest(&name, log).await.unzip();
+    let mut core = Core::from(state.unwrap_or_default());
     let mut archive = BTreeSet::new();
     let taken = |fact: Fact| {
-        clock.not_before(time_of(&fact));
-        match &fact {
-            Fact::ResultAccepted { task, update, .. } => {
-                accepted.insert(*task, *update);
-                archive.insert(*update);
-            }
-            Fact::Committed { parts, .. } => {
-                for part in parts {
-                    accepted.remove(&part.task);
-                }
-            }
-            _ => {}
-        }
+        archive.extend(accepted_by(&fact));
         core.apply(&fact);
     };
-    let mut journal = Journal::open(name.clone(), Arc::clone(log), Arc::clone(folder), taken).await?;
+    let from = kept.unwrap_or_else(|| Head::genesis(&name));
+    let mut journal = Journal::open(name.clone(), Arc::clone(log), Arc::clone(folder), from, taken).await?;
+    clock.not_before(core.state().newest_at());
     if let Some(by) = core.state().lineage().deposed_by() {
         return Err(OpenError::Deposed { by });
     }
@@ -158,9 +151,7 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
     let program = Program::parse(&program_json).map_err(|e| OpenError::Program(e.to_string()))?;
     let uploads = Uploads::new(stores.updates_of(&name)?, made.recipe.update, program.parameter_count());
     let uploads = Arc::new(if *keep_updates { uploads.archiving(archive) } else { uploads });
-    // Those that came too late to be merged are not retained.
-    let retained = core.state().retained();
-    uploads.pin_accepted(accepted.into_iter().filter(|(_, update)| retained.contains(update)));
+    uploads.pin_accepted(core.state().waiting());
     let bench = Bench {
         blobs: stores.blobs.clone(),
         momenta: stores.momenta_of(&name)?,
@@ -171,6 +162,19 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
     };
     forget_old_momenta(&core, &bench.momenta).await?;
     publish(&core, made, stores).await?;
+    let past = kept.map(|to| {
+        let (uploads, job) = (Arc::clone(&uploads), name.clone());
+        let archives = *keep_updates;
+        let take = move |record: &Record| {
+            if archives && let Some(update) = accepted_by(&fact_of(&job, record)?) {
+                uploads.archive(update);
+            }
+            Ok(())
+        };
+        tokio::spawn(snapshots::check_past(name.clone(), Arc::clone(log), to, take))
+    });
+    let (each, newest) = (*snapshot_facts, from.seq);
+    let snapshots = Snapshots::new(name.clone(), Arc::clone(log), Arc::clone(folder), each, newest);
     let card = card(file, made.facts);
     let files = made.dataset.files.clone();
     let outlets = Arc::new(Outlets::new());
@@ -186,6 +190,8 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
         clock: (*clock).clone(),
         sealer: Sealer::new(token, &name),
         made: first,
+        snapshots,
+        past,
     });
     let origins = file.visitors.origins.clone();
     let program = Arc::new(program);
@@ -248,23 +254,9 @@ fn warn_of_changes(file: &JobFile, core: &Core) {
     }
 }
 
-/// The time of a fact, which the clock must not fall behind.
-fn time_of(fact: &Fact) -> u64 {
-    match fact {
-        Fact::JobCreated { at, .. }
-        | Fact::TaskLeased { at, .. }
-        | Fact::TaskLapsed { at, .. }
-        | Fact::ResultAccepted { at, .. }
-        | Fact::Committed { at, .. }
-        | Fact::Evaluated { at, .. }
-        | Fact::Began { at, .. }
-        | Fact::Deposed { at, .. }
-        | Fact::Paused { at }
-        | Fact::Resumed { at }
-        | Fact::Stopped { at }
-        | Fact::Finished { at, .. } => *at,
-        _ => 0,
-    }
+/// The update that a fact accepts.
+fn accepted_by(fact: &Fact) -> Option<BlobId> {
+    if let Fact::ResultAccepted { update, .. } = fact { Some(*update) } else { None }
 }
 
 /// What a crash between a merge and its commit left behind.

@@ -71,6 +71,13 @@ impl Uploads {
         self
     }
 
+    /// An update that was accepted: it stays, where any do.
+    pub(crate) fn archive(&self, id: BlobId) {
+        if let Some(archive) = &self.archive {
+            archive.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        }
+    }
+
     fn is_archived(&self, id: BlobId) -> bool {
         let archive = self.archive.as_ref().map(|ids| ids.lock().unwrap_or_else(PoisonError::into_inner));
         archive.is_some_and(|ids| ids.contains(&id))
@@ -100,9 +107,7 @@ impl Uploads {
         let is_kept = known.kept.get(&task).is_some_and(|of_task| of_task.iter().any(|facts| facts.id == id));
         if is_kept {
             known.pinned.insert(task, id);
-            if let Some(archive) = &self.archive {
-                archive.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-            }
+            self.archive(id);
         }
         is_kept || known.pinned.get(&task) == Some(&id)
     }

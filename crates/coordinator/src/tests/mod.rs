@@ -9,6 +9,7 @@ mod pages;
 mod restart;
 mod results;
 mod site;
+mod snapshots;
 mod socket;
 mod uploads;
 mod whole_job;

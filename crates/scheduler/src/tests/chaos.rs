@@ -6,7 +6,7 @@ use potluck_protocol::Recipe;
 use proptest::prelude::*;
 
 use super::fixture::recipe;
-use super::world::{Plan, World};
+use super::world::{Plan, World, replay};
 
 prop_compose! {
     fn plans()(
@@ -31,6 +31,23 @@ proptest! {
         let world = World::new(plan.clone()).run();
         let ended_early = plan.stops || plan.recipe.target_accuracy.is_some();
         prop_assert!(ended_early || world.auditor.samples >= plan.recipe.budget_samples);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_snapshot_anywhere_and_the_facts_after_it_are_the_whole(
+        plan in plans(),
+        positions in prop::collection::vec(any::<prop::sample::Index>(), 4),
+    ) {
+        let world = World::new(plan).run();
+        let log = world.log();
+        let whole = replay(log, 0);
+        for at in positions {
+            prop_assert!(replay(log, at.index(log.len() + 1)) == whole);
+        }
     }
 }
 

@@ -6,4 +6,5 @@ pub(crate) mod fixture;
 mod invariants;
 mod rules;
 mod script;
+mod snapshots;
 mod world;

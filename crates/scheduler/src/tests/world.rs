@@ -297,6 +297,7 @@ impl World {
                 self.add(name);
             }
             8 => self.crash(),
+            14 => self.crash_while_appending(agent),
             9 => drop(self.step(Input::Control(Control::Pause))),
             10 | 11 => drop(self.step(Input::Control(Control::Resume))),
             12 => self.give_back(agent),
@@ -362,11 +363,32 @@ impl World {
     /// The process dies: connections are lost, and so is an outstanding merge. The log is not.
     fn crash(&mut self) {
         self.check_books();
+        self.restart();
+    }
+
+    /// The process dies with an append under way: some of its facts are durable, and nobody has seen
+    /// an effect of any. Whoever was about to be answered sends the same result again.
+    fn crash_while_appending(&mut self, agent: usize) {
+        let held = self.agents[agent].held.pop();
+        let report = held.map(|held| self.report(agent, &held));
+        let input = match (self.agents[agent].session, &report) {
+            (Some(session), Some((statement, update))) => result(session, statement.clone(), *update),
+            _ => Input::Tick,
+        };
+        self.agents[agent].unsent.extend(report);
+        let (mut facts, _) = self.core.step(self.now, &input);
+        facts.truncate(self.random.below(facts.len() as u64 + 1) as usize);
+        facts.iter().for_each(|fact| self.auditor.observe(fact));
+        self.log.extend(facts);
+        self.restart();
+        self.check_books();
+    }
+
+    /// A new process reads the log, from a snapshot on that an old one left somewhere.
+    fn restart(&mut self) {
         self.process += 1;
-        self.core = Core::default();
-        for fact in &self.log {
-            self.core.apply(fact);
-        }
+        let at = self.random.below(self.log.len() as u64 + 1) as usize;
+        self.core = Core::from(replay(&self.log, at));
         for agent in 0..self.agents.len() {
             if self.agents[agent].session.take().is_some() {
                 let away = 50 + self.random.below(8_000);
@@ -375,6 +397,11 @@ impl World {
         }
         self.now += self.random.below(5_000);
         self.step(Input::Started);
+    }
+
+    /// The facts so far.
+    pub(super) fn log(&self) -> &[Fact] {
+        &self.log
     }
 
     /// The log alone gives the same state; every block is somewhere; the tally is right.
@@ -393,4 +420,14 @@ impl World {
         let tallies: BTreeMap<VolunteerKey, crate::Tally> = state.tallies().map(|(k, t)| (*k, *t)).collect();
         assert_eq!(tallies, self.auditor.tallies);
     }
+}
+
+/// What a log adds up to, by way of a snapshot after its first `at` facts.
+pub(super) fn replay(log: &[Fact], at: usize) -> State {
+    let mut state = State::default();
+    log[..at].iter().for_each(|fact| state.apply(fact));
+    let text = state.to_text().expect("a state that can be kept");
+    let mut state = State::from_text(&text).expect("a state");
+    log[at..].iter().for_each(|fact| state.apply(fact));
+    state
 }
