@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use potluck_protocol::{BlobId, JobName, TaskId, TaskKind, UpdateEncoding, Version, limits};
+use potluck_protocol::{BlobId, JobName, OuterStep, TaskId, TaskKind, UpdateEncoding, Version, limits};
 use potluck_scheduler::{BlockRef, Contribution, Fact, MergePart, State};
 use potluck_update::{DecodeError, Scaled, bytes_from_weights, decode, merge_scaled, outer_step, weights_from_bytes};
 
@@ -293,9 +293,9 @@ impl Audit {
                 let theta = weights_from_bytes(&theta, count).map_err(|e| self.undecodable(Version(0), e))?;
                 self.model = Some(Model { theta, momentum: None });
             }
-            Fact::Committed { version, base, parts, .. } => {
+            Fact::Committed { version, base, parts, outer, .. } => {
                 let Some(model) = self.model.take() else { return Ok(()) };
-                self.model = self.next_model(model, *version, *base, parts, updates).await?;
+                self.model = self.next_model(model, *version, *base, (parts, *outer), updates).await?;
                 self.remade += u64::from(self.model.is_some());
             }
             _ => {}
@@ -309,11 +309,11 @@ impl Audit {
         before: Model,
         version: Version,
         stored: BlobId,
-        parts: &[Contribution],
+        (parts, outer): (&[Contribution], Option<OuterStep>),
         updates: &Blobs,
     ) -> Result<Option<Model>, AuditError> {
         let Some(job) = self.state.job() else { return Ok(None) };
-        let Some((parts, outer)) = self.state.merge_of(parts) else { return Ok(None) };
+        let Some((parts, outer)) = self.state.merge_of(parts, outer) else { return Ok(None) };
         let mut decoded = Vec::with_capacity(parts.len());
         for part in &parts {
             match read_update(part, job.recipe.update, before.theta.len(), updates).await {

@@ -12,6 +12,7 @@ mod lineage;
 mod messages;
 mod recipe;
 mod statement;
+mod strategy;
 mod task;
 
 pub use agreement::agreement_distance;
@@ -27,6 +28,7 @@ pub use messages::{
 };
 pub use recipe::{Optimizer, OuterStep, Recipe, Schedule};
 pub use statement::{SignedStatement, Statement, StatementError};
+pub use strategy::StrategyName;
 pub use task::{Evaluation, Lease, Split, Task, TaskKind, UpdateEncoding};
 
 /// Milliseconds: since the Unix epoch where a field is named `at`, a span where it ends in

@@ -236,6 +236,14 @@ pub const ROUND_GRACE_MILLIS_MIN: u64 = 1_000;
 /// Longest wait of a round for the others: a visitor should see progress every minute.
 pub const ROUND_GRACE_MILLIS_MAX: u64 = 60_000;
 
+/// Longest wait of a buffer that is full for those who are about to hand in: a tenth of the longest task
+/// that is still a good one.
+pub const BUFFER_GRACE_MILLIS_MAX: u64 = 5_000;
+
+/// Longest wait of a buffer of two volunteers until it is full: a visitor should see progress every
+/// minute.
+pub const BUFFER_MILLIS_MAX: u64 = 60_000;
+
 /// Versions that wait for an evaluation before old ones are passed over. 16 x 128 MiB = 2 GiB of
 /// parameters are kept for them at the largest program.
 pub const EVALUATIONS_WAITING_MAX: usize = 16;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use potluck_protocol::{
     BlobId, Device, Evaluation, JobName, LeaderId, Millis, OuterStep, ProgramFacts, Recipe, ServerMessage,
-    SignedStatement, Split, Statement, TaskId, TaskKind, Version, VolunteerKey,
+    SignedStatement, Split, Statement, StrategyName, TaskId, TaskKind, Version, VolunteerKey,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Fork;
+use crate::{Fork, Mode};
 
 /// One open connection; lost on restart, never in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +59,9 @@ pub enum Fact {
         facts: ProgramFacts,
         /// How to train.
         recipe: Recipe,
+        /// How the work is paced and merged. Jobs from before there was a choice went in rounds.
+        #[serde(default = "StrategyName::of_old_jobs")]
+        strategy: StrategyName,
         /// What to train on.
         dataset: Dataset,
         /// Parameters of version 0.
@@ -142,6 +145,16 @@ pub enum Fact {
         momentum: Option<BlobId>,
         /// What went into it, in merge order.
         parts: Vec<Contribution>,
+        /// The step that was taken. Commits from before it was written down followed from their parts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outer: Option<OuterStep>,
+    },
+    /// From here on the job is paced in another way. What is out and what waits stays as it is.
+    ModeChanged {
+        /// Wall clock.
+        at: Millis,
+        /// The new mode.
+        mode: Mode,
     },
     /// A version was evaluated.
     Evaluated {
@@ -208,6 +221,7 @@ impl Fact {
             | Self::TaskLapsed { at, .. }
             | Self::ResultAccepted { at, .. }
             | Self::Committed { at, .. }
+            | Self::ModeChanged { at, .. }
             | Self::Evaluated { at, .. }
             | Self::Began { at, .. }
             | Self::Deposed { at, .. }
@@ -296,6 +310,8 @@ pub enum Input {
         momentum: Option<BlobId>,
         /// As asked.
         parts: Vec<Contribution>,
+        /// As asked.
+        outer: OuterStep,
     },
     /// Time passed; sent about four times a second.
     Tick,

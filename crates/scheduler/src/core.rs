@@ -1,9 +1,11 @@
 //! State, presence and decision kept in step. Holds the one order in which they are used; decides
 //! nothing itself.
 
-use potluck_protocol::Millis;
+use std::sync::Arc;
 
-use crate::{Effect, Fact, Input, Presence, State, decide};
+use potluck_protocol::{Millis, StrategyName};
+
+use crate::{Effect, Fact, Input, Presence, State, Strategy, decide, named};
 
 /// Decisions that one input may lead to, one after the other: a result ends a round; a merge makes a
 /// version, which is announced and leased from; an evaluation reaches the target. Four so far.
@@ -14,6 +16,8 @@ const PASSES_MAX: usize = 16;
 pub struct Core {
     state: State,
     presence: Presence,
+    /// Where it is not the one that the job names.
+    strategy: Option<Arc<dyn Strategy>>,
 }
 
 impl From<State> for Core {
@@ -24,6 +28,11 @@ impl From<State> for Core {
 }
 
 impl Core {
+    /// The same core with another strategy than the one that its job names.
+    pub fn with_strategy(self, strategy: Arc<dyn Strategy>) -> Self {
+        Self { strategy: Some(strategy), ..self }
+    }
+
     /// What is true.
     pub fn state(&self) -> &State {
         &self.state
@@ -58,7 +67,11 @@ impl Core {
     }
 
     fn pass(&mut self, now: Millis, input: &Input) -> (Vec<Fact>, Vec<Effect>) {
-        let (facts, effects) = decide(&self.state, &self.presence, now, input);
+        let (facts, effects) = {
+            let name = self.state.job().map_or(StrategyName::Auto, |job| job.strategy);
+            let strategy = self.strategy.as_deref().unwrap_or_else(|| named(name));
+            decide(&self.state, &self.presence, strategy, now, input)
+        };
         facts.iter().for_each(|fact| self.state.apply(fact));
         self.presence.note(&facts, &effects, now);
         (facts, effects)

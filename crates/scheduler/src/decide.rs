@@ -6,13 +6,16 @@
 
 use potluck_protocol::{Millis, ServerMessage, Split};
 
-use crate::{Control, Effect, Fact, Input, Job, Phase, Presence, SessionId, State, grant, lapse, results, round};
+use crate::{
+    Control, Effect, Fact, Input, Job, Phase, Presence, SessionId, State, Strategy, grant, lapse, results, round,
+};
 
 /// One decision under way: what it sees and what it has come to.
 pub(crate) struct Turn<'a> {
     pub(crate) job: &'a Job,
     pub(crate) state: &'a State,
     pub(crate) presence: &'a Presence,
+    pub(crate) strategy: &'a dyn Strategy,
     pub(crate) now: Millis,
     pub(crate) facts: Vec<Fact>,
     pub(crate) effects: Vec<Effect>,
@@ -32,9 +35,15 @@ impl Turn<'_> {
 ///
 /// `presence` has taken the input in already. The facts are to be applied to the state, and both to
 /// be noted by the presence, before the next decision; [`crate::Core`] does so.
-pub fn decide(state: &State, presence: &Presence, now: Millis, input: &Input) -> (Vec<Fact>, Vec<Effect>) {
+pub fn decide(
+    state: &State,
+    presence: &Presence,
+    strategy: &dyn Strategy,
+    now: Millis,
+    input: &Input,
+) -> (Vec<Fact>, Vec<Effect>) {
     let Some(job) = state.job() else { return (Vec::new(), Vec::new()) };
-    let mut turn = Turn { job, state, presence, now, facts: Vec::new(), effects: Vec::new() };
+    let mut turn = Turn { job, state, presence, strategy, now, facts: Vec::new(), effects: Vec::new() };
     answer(&mut turn, input);
     if turn.facts.is_empty() {
         settle(&mut turn);
@@ -47,7 +56,9 @@ fn answer(turn: &mut Turn<'_>, input: &Input) {
         Input::Result { session, statement, signed, update } => {
             results::judge(turn, *session, statement, signed, update.as_ref());
         }
-        Input::Merged { version, base, momentum, parts } => round::commit(turn, *version, *base, *momentum, parts),
+        Input::Merged { version, base, momentum, parts, outer } => {
+            round::commit(turn, (*version, *base, *momentum), parts, *outer);
+        }
         Input::Asked { session } => lapse::lost_by(turn, *session),
         Input::Released { session, tasks } => lapse::released(turn, *session, tasks),
         Input::Bye { session } => lapse::given_back_by(turn, *session),

@@ -7,10 +7,11 @@ use potluck_protocol::{
     Lease, Millis, ServerMessage, Split, Task, TaskId, TaskKind, Version, VolunteerKey, WaitReason, limits,
 };
 
+use crate::barrier::Plan;
 use crate::blocks::Supply;
 use crate::decide::Turn;
 use crate::random::{Purpose, seed_of};
-use crate::{BlockRef, Fact, Phase, Session, SessionId, round};
+use crate::{BlockRef, Fact, Mode, Phase, Session, SessionId, buffer, round};
 
 /// A deadline is this many times what the volunteer usually takes.
 const DEADLINE_FACTOR: Millis = 4;
@@ -72,7 +73,9 @@ struct Desk<'a> {
     samples_left: u64,
     /// Samples merged, waiting or out.
     position: u64,
-    /// Those who had their task of this round: a fast one that took more would crowd out the slow.
+    /// What is left of the round; `None` in buffered mode.
+    round: Option<Plan>,
+    /// Volunteers who got something in this turn, of which the state does not know yet.
     served: BTreeSet<VolunteerKey>,
 }
 
@@ -81,9 +84,15 @@ impl<'a> Desk<'a> {
         let state = turn.state;
         let pending: u64 = state.pending().values().map(|p| p.samples).sum();
         let out: u64 = state.leases().map(|(_, l)| l.samples()).sum();
-        // A straggler of an earlier round may never come back; it must not keep the last samples.
-        let out_now: u64 =
-            state.leases().filter(|(_, l)| l.base_version == state.version()).map(|(_, l)| l.samples()).sum();
+        let round = (state.mode() == Mode::Barrier).then(|| Plan::of(turn));
+        // A straggler of an earlier round, or one who is gone, may never come back; it must not keep
+        // the last samples.
+        let out_now: u64 = match round {
+            Some(_) => {
+                state.leases().filter(|(_, l)| l.base_version == state.version()).map(|(_, l)| l.samples()).sum()
+            }
+            None => buffer::in_flight(turn),
+        };
         let busy = state.pending().len() + state.all_leases().open_count();
         Self {
             last_task: state.all_leases().last(),
@@ -93,12 +102,8 @@ impl<'a> Desk<'a> {
             room: limits::PENDING_UPDATES_MAX.saturating_sub(busy),
             samples_left: turn.job.recipe.budget_samples.saturating_sub(state.samples() + pending + out_now),
             position: state.samples() + pending + out,
-            served: state
-                .pending()
-                .values()
-                .filter(|p| p.base_version == state.version())
-                .map(|p| p.volunteer)
-                .collect(),
+            round,
+            served: BTreeSet::new(),
         }
     }
 
@@ -120,23 +125,35 @@ impl<'a> Desk<'a> {
             return Err(WaitReason::Busy);
         }
         let volunteer = &session.volunteer;
-        let may = self.samples_left > 0
-            && !self.served.contains(volunteer)
-            && !is_holding(turn, id, session)
-            && !is_training(turn, volunteer);
-        let samples = turn.job.recipe.task_samples();
-        let blocks = if may { self.supply.take(samples) } else { Vec::new() };
+        let may = self.samples_left > 0 && !self.served.contains(volunteer) && !is_holding(turn, id, session);
+        let steps = self.steps(turn, volunteer).filter(|_| may).ok_or(WaitReason::Round)?;
+        let samples = u64::from(steps) * u64::from(turn.job.recipe.batch);
+        let blocks = self.supply.take(samples);
         if blocks.is_empty() {
             return Err(WaitReason::Round);
+        }
+        if let Some(round) = &mut self.round {
+            round.take(*volunteer, samples);
         }
         self.served.insert(*volunteer);
         self.room -= 1;
         self.samples_left = self.samples_left.saturating_sub(samples);
         let position = self.position;
         self.position += samples;
-        let (version, steps) = (turn.state.version(), turn.job.recipe.steps);
+        let version = turn.state.version();
         let deadline_millis = deadline_millis(turn, volunteer, samples);
         Ok(Order { kind: TaskKind::Train, version, blocks, steps, position, deadline_millis })
+    }
+
+    /// Steps of this volunteer's next task; `None` where there is none for it now.
+    fn steps(&self, turn: &Turn<'_>, volunteer: &VolunteerKey) -> Option<u32> {
+        let (steps, samples) = (turn.job.recipe.steps, turn.job.recipe.task_samples());
+        let whole = turn.presence.expected_millis(volunteer, samples);
+        match &self.round {
+            Some(_) if is_training(turn, volunteer) => None,
+            Some(round) => round.steps(volunteer, whole, (steps, samples)),
+            None => Some(buffer::steps(turn, whole)),
+        }
     }
 
     fn lease(&mut self, turn: &mut Turn<'_>, session: SessionId, volunteer: VolunteerKey, order: Order) {
@@ -148,7 +165,7 @@ impl<'a> Desk<'a> {
         let (split, lr_start, lr_end) = if let TaskKind::Evaluate { split } = kind {
             (split, 0.0, 0.0)
         } else {
-            let end = position + job.recipe.task_samples();
+            let end = position + u64::from(steps) * u64::from(job.recipe.batch);
             (Split::Train, job.recipe.lr_at(position), job.recipe.lr_at(end))
         };
         let seed = seed_of(job.seed, Purpose::Task, id.0);

@@ -19,9 +19,11 @@
 //!
 //! # How a job goes
 //!
-//! - Training goes in rounds. Every lease starts from the current version, one a round and volunteer.
-//!   A round ends when nobody present computes on it any more, or a grace after its first result.
-//!   Whoever comes later is merged in the next commit, with less weight, and without momentum.
+//! - Every lease starts from the current version. In barrier mode training goes in rounds: one ends
+//!   when nobody present computes on it any more, or when a quorum is in and a grace is over. Whoever
+//!   comes later is merged in the next commit, with less weight, and without momentum. In buffered
+//!   mode nobody waits, and a commit is made when half of what is in flight is in. The job's
+//!   [`Strategy`] says which mode it is.
 //! - Blocks are handed out in a seeded order, an epoch after the other, those that came back first.
 //!   Whoever hands a block in first is merged; the others are credited.
 //! - Every version is evaluated on `valid` by a trusted session; the last one on `test` too.
@@ -29,8 +31,11 @@
 //!   and the job finishes once its last version is evaluated.
 
 mod api;
+mod barrier;
 mod blocks;
+mod buffer;
 mod core;
+mod crowd;
 mod decide;
 mod evaluations;
 mod grant;
@@ -39,6 +44,7 @@ mod leases;
 mod lineage;
 mod median;
 mod norms;
+mod pacing;
 mod pairs;
 mod presence;
 mod random;
@@ -48,12 +54,14 @@ mod round;
 mod shares;
 mod snapshot;
 mod state;
+mod strategy;
 
 #[cfg(test)]
 mod tests;
 
 pub use api::{BlockRef, Contribution, Control, Dataset, Effect, Fact, Input, MergePart, SessionId, UpdateFacts};
 pub use core::Core;
+pub use crowd::Crowd;
 pub use decide::decide;
 pub use leases::{HandedIn, Leased};
 pub use lineage::{Fork, Lineage, Standing};
@@ -61,3 +69,4 @@ pub use presence::{Presence, Session};
 pub use records::{Job, Phase, Tally, VersionRecord};
 pub use snapshot::{STATE_SCHEMA, StateError};
 pub use state::State;
+pub use strategy::{Mode, Strategy, named};

@@ -7,11 +7,9 @@ use potluck_protocol::{
     Device, ErrorCode, Millis, Refusal, ServerMessage, TaskId, Verdict, Version, VolunteerKey, limits,
 };
 
+use crate::crowd::GRACE_TASKS;
 use crate::median::median;
 use crate::{Effect, Fact, Input, SessionId};
-
-/// Task durations that are kept for the median: the last few rounds.
-const RECENT_TASKS: usize = 32;
 
 /// Weight of a new measurement in a volunteer's pace.
 const PACE_EMA: f64 = 0.2;
@@ -61,8 +59,6 @@ pub struct Presence {
     running: BTreeMap<TaskId, Running>,
     /// Milliseconds a sample, as an exponential moving average.
     paces: BTreeMap<VolunteerKey, f64>,
-    /// Durations of whole training tasks, newest last.
-    recent: VecDeque<f64>,
     /// The version that a merge is making.
     merging: Option<Version>,
     /// Refusals that ended a lease, newest last.
@@ -196,12 +192,6 @@ impl Presence {
         let pace = took / done.unwrap_or(samples).max(1) as f64;
         let average = self.paces.entry(volunteer).or_insert(pace);
         *average += PACE_EMA * (pace - *average);
-        if done.is_some() {
-            self.recent.push_back(pace * samples as f64);
-        }
-        if self.recent.len() > RECENT_TASKS {
-            self.recent.pop_front();
-        }
     }
 }
 
@@ -277,10 +267,31 @@ impl Presence {
         self.paces.get(volunteer).map(|pace| (pace * samples as f64) as Millis)
     }
 
-    /// How long a round waits for others after its first result: twice the usual task.
-    pub(crate) fn grace(&self) -> Millis {
-        let usual = median(self.recent.iter().copied()).unwrap_or(0.0);
-        ((2.0 * usual) as Millis).clamp(limits::ROUND_GRACE_MILLIS_MIN, limits::ROUND_GRACE_MILLIS_MAX)
+    /// What the one in the middle of those who are there takes for a task of so many samples, at least
+    /// a millisecond; `None` where nobody's pace is known.
+    pub(crate) fn usual_millis(&self, samples: u64) -> Option<Millis> {
+        median(self.task_millis(samples)).map(|usual| (usual as Millis).max(1))
+    }
+
+    /// Milliseconds a sample of those who are there and whose pace is known.
+    fn paces_here(&self) -> impl Iterator<Item = f64> {
+        self.by_volunteer.keys().filter_map(|volunteer| self.paces.get(volunteer)).copied().filter(|&pace| pace > 0.0)
+    }
+
+    /// What all who are there do in a millisecond.
+    pub(crate) fn samples_per_milli(&self) -> f64 {
+        self.paces_here().map(|pace| 1.0 / pace).sum()
+    }
+
+    /// What each of those who are there takes for a task of so many samples.
+    pub(crate) fn task_millis(&self, samples: u64) -> Vec<f64> {
+        self.paces_here().map(|pace| pace * samples as f64).collect()
+    }
+
+    /// How long a round of tasks of so many samples waits for others after its first result.
+    pub(crate) fn grace(&self, samples: u64) -> Millis {
+        let usual = self.usual_millis(samples).unwrap_or(0) as f64;
+        ((GRACE_TASKS * usual) as Millis).clamp(limits::ROUND_GRACE_MILLIS_MIN, limits::ROUND_GRACE_MILLIS_MAX)
     }
 
     /// The version that an outstanding merge makes.

@@ -1,6 +1,6 @@
 //! What the log adds up to, in the words of people who ask: the job, its versions, the tally.
 
-use potluck_protocol::{BlobId, Evaluation, JobName, Millis, ProgramFacts, Recipe, Split, Version};
+use potluck_protocol::{BlobId, Evaluation, JobName, Millis, ProgramFacts, Recipe, Split, StrategyName, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::{BlockRef, Dataset};
@@ -21,6 +21,8 @@ pub struct Job {
     pub facts: ProgramFacts,
     /// How it is trained.
     pub recipe: Recipe,
+    /// How its work is paced and merged.
+    pub strategy: StrategyName,
     /// What it is trained on.
     pub dataset: Dataset,
 }

@@ -10,9 +10,10 @@ use crate::blocks::Blocks;
 use crate::evaluations::Evaluations;
 use crate::leases::Leases;
 use crate::norms::Norms;
+use crate::pacing::Pacing;
 use crate::{
-    BlockRef, Contribution, Dataset, Fact, HandedIn, Job, Leased, Lineage, MergePart, Phase, Tally, VersionRecord,
-    round,
+    BlockRef, Contribution, Dataset, Fact, HandedIn, Job, Leased, Lineage, MergePart, Mode, Phase, Tally,
+    VersionRecord, named, round,
 };
 
 /// An accepted update that waits for its commit.
@@ -45,6 +46,7 @@ pub struct State {
     history: BTreeMap<Version, VersionRecord>,
     version: Version,
     momentum: Option<BlobId>,
+    pacing: Pacing,
     /// Samples merged.
     samples: u64,
     paused: bool,
@@ -62,7 +64,7 @@ impl State {
     pub fn apply(&mut self, fact: &Fact) {
         self.newest_at = self.newest_at.max(fact.at());
         match fact {
-            Fact::JobCreated { at, job, seed, program, facts, recipe, dataset, base } => {
+            Fact::JobCreated { at, job, seed, program, facts, recipe, strategy, dataset, base } => {
                 let job = Job {
                     created_at: *at,
                     name: job.clone(),
@@ -70,6 +72,7 @@ impl State {
                     program: *program,
                     facts: *facts,
                     recipe: recipe.clone(),
+                    strategy: *strategy,
                     dataset: dataset.clone(),
                 };
                 self.create(job, *base);
@@ -113,10 +116,11 @@ impl State {
                 }
                 self.accept(*at, *task, *steps, *samples, *update, *late);
             }
-            Fact::Committed { at, version, base, momentum, parts } => {
+            Fact::Committed { at, version, base, momentum, parts, outer: _ } => {
                 self.momentum = *momentum;
                 self.commit(*at, *version, *base, parts);
             }
+            Fact::ModeChanged { at: _, mode } => self.pacing = Pacing::of(*mode),
             Fact::Evaluated { at, task, version, split, evaluation } => {
                 self.evaluated(*at, *task, (*version, *split), *evaluation);
             }
@@ -133,6 +137,7 @@ impl State {
         *self = Self { newest_at: self.newest_at, ..Self::default() };
         self.blocks = Blocks::new(job.seed, job.dataset.train.iter().map(|&(_, samples)| samples).collect());
         let at = job.created_at;
+        self.pacing = Pacing::of(named(job.strategy).first());
         self.job = Some(job);
         self.add_version(Version(0), base, at, 0);
     }
@@ -193,11 +198,14 @@ impl State {
     }
 
     fn commit(&mut self, at: Millis, version: Version, base: BlobId, parts: &[Contribution]) {
+        let mut is_stale = false;
         for part in parts {
             let Some(pending) = self.pending.remove(&part.task) else { continue };
+            is_stale |= pending.base_version != self.version;
             self.blocks.merge(part.task, &pending.blocks);
             self.samples += pending.samples;
         }
+        self.pacing = self.pacing.committed(is_stale);
         self.add_version(version, base, at, parts.len() as u32);
         self.leases.forget_expired(at);
         if self.job.as_ref().is_some_and(|job| self.samples >= job.recipe.budget_samples) {
@@ -277,12 +285,17 @@ impl State {
         self.samples
     }
 
+    /// How the job is paced.
+    pub fn mode(&self) -> Mode {
+        self.pacing.mode
+    }
+
     /// What has to be merged, and how, to make the next version of these parts: the order that was
-    /// carried out before the fact of that version was written. `None` where one of them does not
-    /// wait for a commit.
-    pub fn merge_of(&self, parts: &[Contribution]) -> Option<(Vec<MergePart>, OuterStep)> {
+    /// carried out before the fact of that version was written. `outer` is the step in that fact.
+    /// `None` where one of the parts does not wait for a commit.
+    pub fn merge_of(&self, parts: &[Contribution], outer: Option<OuterStep>) -> Option<(Vec<MergePart>, OuterStep)> {
         let pending: Vec<&Pending> = parts.iter().map(|part| self.pending.get(&part.task)).collect::<Option<_>>()?;
-        let outer = round::outer_step(self, pending.iter().copied());
+        let outer = outer.unwrap_or_else(|| round::outer_of_old_logs(self, pending.iter().copied()));
         let merge_part = |(&contribution, pending): (&Contribution, &&Pending)| MergePart {
             contribution,
             scale: pending.scale,
@@ -369,6 +382,10 @@ impl State {
 
     pub(crate) fn pending(&self) -> &BTreeMap<TaskId, Pending> {
         &self.pending
+    }
+
+    pub(crate) fn pacing(&self) -> Pacing {
+        self.pacing
     }
 
     pub(crate) fn norms(&self) -> &Norms {

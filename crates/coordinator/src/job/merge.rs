@@ -95,14 +95,14 @@ impl Bench {
                 "{version} would hold NaN or infinity and is left as the version before: the training diverges; \
                  a smaller train.lr may help"
             );
-            return Ok(Input::Merged { version, base: order.base, momentum: order.momentum, parts });
+            return Ok(Input::Merged { version, base: order.base, momentum: order.momentum, parts, outer });
         }
         let base = self.blobs.put(bytes_from_weights(&theta).into()).await.map_err(blob)?;
         let momentum = match momentum {
             Some(momentum) => Some(self.momenta.put(bytes_from_weights(&momentum).into()).await.map_err(blob)?),
             None => None,
         };
-        Ok(Input::Merged { version, base, momentum, parts })
+        Ok(Input::Merged { version, base, momentum, parts, outer })
     }
 
     async fn read(&self, order: &Order) -> Result<Inputs, BlobError> {
@@ -160,15 +160,16 @@ mod tests {
         let facts = uploads.facts(BlobId::of(&bytes), bytes.clone(), &Semaphore::new(1)).await.expect("decoded");
         uploads.keep(TaskId(1), facts, bytes).await.expect("kept");
         let contribution = Contribution { task: TaskId(1), weight: 1.0 };
+        let outer = OuterStep { lr: 1.0, momentum: 0.5 };
         let order = Order {
             version: Version(1),
             base,
             momentum: None,
             parts: vec![MergePart { contribution, scale: 1.0, update: facts.id }],
-            outer: OuterStep { lr: 1.0, momentum: 0.5 },
+            outer,
         };
         let merged = bench.carry_out(order).await.expect("merged");
-        let expected = Input::Merged { version: Version(1), base, momentum: None, parts: vec![contribution] };
+        let expected = Input::Merged { version: Version(1), base, momentum: None, parts: vec![contribution], outer };
         assert_eq!(merged, expected);
     }
 }

@@ -220,6 +220,7 @@ async fn make(file: &JobFile, base_folder: &Path, stores: &Stores, clock: &Clock
         program: stores.blobs.put(program.to_json().into()).await?,
         facts,
         recipe: file.train.clone(),
+        strategy: file.strategy,
         dataset: Dataset {
             train: store_blocks(&stores.blobs, train).await?,
             valid: store_blocks(&stores.blobs, valid).await?,
@@ -246,7 +247,7 @@ async fn store_files(blobs: &Blobs, files: ModelFiles) -> Result<BTreeMap<String
 /// The file may say something new by now; what was made stays as it is.
 fn warn_of_changes(file: &JobFile, core: &Core) {
     let name = &file.job.name;
-    if core.state().job().is_some_and(|made| made.recipe != file.train) {
+    if core.state().job().is_some_and(|made| made.recipe != file.train || made.strategy != file.strategy) {
         tracing::warn!(
             "job {name}: [train] in the job file is not what this job was made with and is ignored; \
              to train with it, give the job another job.name"

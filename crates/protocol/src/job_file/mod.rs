@@ -16,7 +16,7 @@ pub use model::{GptSection, ModelSection};
 pub use source::JobFileError;
 
 use self::{data::RawData, model::RawModel, source::Source, train::RawTrain};
-use crate::{JobName, Recipe, limits};
+use crate::{JobName, Recipe, StrategyName, limits};
 
 /// A job file that was read and found complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +29,8 @@ pub struct JobFile {
     pub model: ModelSection,
     /// How it is trained.
     pub train: Recipe,
+    /// How the work is paced and merged: `strategy` in `[train]`.
+    pub strategy: StrategyName,
     /// Who may embed it.
     pub visitors: VisitorsSection,
 }
@@ -98,13 +100,8 @@ impl JobFile {
         let job = job(&source, raw.job.into_inner())?;
         let data = data::data(&source, raw.data)?;
         let model = model::model(&source, raw.model.into_inner(), &data.from)?;
-        Ok(Self {
-            job,
-            train: train::train(&source, raw.train, &model)?,
-            data,
-            model,
-            visitors: visitors(&source, raw.visitors)?,
-        })
+        let (train, strategy) = train::train(&source, raw.train, &model)?;
+        Ok(Self { job, train, strategy, data, model, visitors: visitors(&source, raw.visitors)? })
     }
 }
 

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::*;
-use crate::Optimizer;
+use crate::{Optimizer, StrategyName};
 
 const GOOD: &str = r#"[job]
 name = "digits"
@@ -90,6 +90,20 @@ fn an_optimizer_is_chosen_by_name() {
         "budget_samples = 60000",
         "budget_samples = 60000\noptimizer = \"adam\"",
         expect!["line 22, column 13: train.optimizer: unknown variant `adam`, expected one of `adamw`, `muon`, `sgd`"],
+    );
+}
+
+#[test]
+fn a_strategy_is_chosen_by_name() {
+    assert_eq!(JobFile::parse(GOOD).expect("a good file").strategy, StrategyName::Auto);
+    let text = GOOD.replace("budget_samples = 60000", "budget_samples = 60000\nstrategy = \"buffered\"");
+    assert_eq!(JobFile::parse(&text).expect("a good file").strategy, StrategyName::Buffered);
+    check(
+        "budget_samples = 60000",
+        "budget_samples = 60000\nstrategy = \"async\"",
+        expect![
+            "line 22, column 12: train.strategy: unknown variant `async`, expected one of `auto`, `rounds`, `buffered`"
+        ],
     );
 }
 

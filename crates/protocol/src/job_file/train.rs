@@ -1,4 +1,4 @@
-//! `[train]`: the recipe. The recipe's own rules are in [`Recipe::problem`]; here they get a line.
+//! `[train]`: the recipe and the strategy. The recipe's own rules are in [`Recipe::problem`]; here they get a line.
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -7,7 +7,7 @@ use super::{
     ModelSection,
     source::{JobFileError, Source},
 };
-use crate::{Optimizer, OuterStep, Recipe, Schedule, UpdateEncoding, agreement_distance};
+use crate::{Optimizer, OuterStep, Recipe, Schedule, StrategyName, UpdateEncoding, agreement_distance};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +24,7 @@ pub(super) struct RawTrain {
     weight_decay: Option<Spanned<f32>>,
     outer: Option<Spanned<OuterStep>>,
     update: Option<UpdateEncoding>,
+    strategy: Option<StrategyName>,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +35,11 @@ enum RawOptimizer {
     Sgd,
 }
 
-pub(super) fn train(source: &Source<'_>, raw: Spanned<RawTrain>, model: &ModelSection) -> Result<Recipe, JobFileError> {
+pub(super) fn train(
+    source: &Source<'_>,
+    raw: Spanned<RawTrain>,
+    model: &ModelSection,
+) -> Result<(Recipe, StrategyName), JobFileError> {
     let table_start = raw.span().start;
     let RawTrain {
         lr,
@@ -49,6 +54,7 @@ pub(super) fn train(source: &Source<'_>, raw: Spanned<RawTrain>, model: &ModelSe
         weight_decay,
         outer,
         update,
+        strategy,
     } = raw.into_inner();
     fn value<T: Copy>(field: &Option<Spanned<T>>, default: T) -> T {
         field.as_ref().map_or(default, |f| *f.as_ref())
@@ -73,7 +79,9 @@ pub(super) fn train(source: &Source<'_>, raw: Spanned<RawTrain>, model: &ModelSe
         outer: value(&outer, OuterStep::default()),
         update: update.unwrap_or_default(),
     };
-    let Some((field, expected)) = recipe.problem().or_else(|| cannot_be_judged(&recipe)) else { return Ok(recipe) };
+    let Some((field, expected)) = recipe.problem().or_else(|| cannot_be_judged(&recipe)) else {
+        return Ok((recipe, strategy.unwrap_or_default()));
+    };
     let start = |span: Option<std::ops::Range<usize>>| span.map_or(table_start, |s| s.start);
     let offset = match field {
         "lr" => start(lr.map(|f| f.span())),

@@ -2,7 +2,7 @@
 //! crashes. Whatever happens, the log keeps its invariants, refolds to the same state, and the job
 //! ends once volunteers stay.
 
-use potluck_protocol::Recipe;
+use potluck_protocol::{Recipe, StrategyName};
 use proptest::prelude::*;
 
 use super::fixture::recipe;
@@ -17,9 +17,10 @@ prop_compose! {
         target in prop::option::weighted(0.2, 0.1f32..1.0),
         chaos_millis in prop_oneof![Just(0), 1_000u64..120_000],
         stops in prop::bool::weighted(0.1),
+        strategy in prop::sample::select(vec![StrategyName::Auto, StrategyName::Rounds, StrategyName::Buffered]),
     ) -> Plan {
         let recipe = Recipe { budget_samples: tasks * 256, target_accuracy: target, ..recipe() };
-        Plan { seed, volunteers, recipe, train_blocks, chaos_millis, stops }
+        Plan { seed, volunteers, recipe, strategy, train_blocks, chaos_millis, stops }
     }
 }
 
@@ -57,6 +58,7 @@ fn an_undisturbed_job_wastes_nothing() {
         seed: 3,
         volunteers: 3,
         recipe: Recipe { budget_samples: 40 * 256, ..recipe() },
+        strategy: StrategyName::Rounds,
         train_blocks: 12,
         chaos_millis: 0,
         stops: false,

@@ -51,6 +51,7 @@ fn facts([first, second, third, fourth]: [f32; 4]) -> [Fact; 5] {
             base: blob("base"),
             momentum: None,
             parts: vec![Contribution { task, weight: first }],
+            outer: Some(potluck_protocol::OuterStep { lr: second, momentum: third }),
         },
         Fact::Evaluated {
             at,

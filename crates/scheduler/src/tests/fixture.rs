@@ -2,7 +2,7 @@
 
 use potluck_protocol::{
     BlobId, Evaluation, JobName, Millis, Optimizer, OuterStep, ProgramFacts, Recipe, Schedule, SignedStatement,
-    Statement, TaskId, UpdateEncoding, VolunteerKey,
+    Statement, StrategyName, TaskId, UpdateEncoding, VolunteerKey,
 };
 
 use crate::{Dataset, Fact, Input, SessionId, UpdateFacts};
@@ -51,6 +51,7 @@ pub(super) fn created(seed: u64, recipe: Recipe, train_blocks: usize) -> Fact {
         program: blob("program"),
         facts: ProgramFacts { parameters: 100_000, train_flops_per_sample: 60, evaluate_flops_per_sample: 20 },
         recipe,
+        strategy: StrategyName::Rounds,
         dataset: Dataset {
             train: blocks("train", train_blocks, 64),
             valid: blocks("valid", 1, 30),

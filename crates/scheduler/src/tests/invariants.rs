@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use potluck_protocol::{Millis, Recipe, Split, TaskId, TaskKind, Version, VolunteerKey, limits};
+use potluck_protocol::{Millis, OuterStep, Recipe, Split, TaskId, TaskKind, Version, VolunteerKey, limits};
 
-use crate::{BlockRef, Contribution, Fact, Tally};
+use crate::{BlockRef, Contribution, Fact, Mode, Tally};
 
 struct Lease {
     volunteer: VolunteerKey,
@@ -27,6 +27,7 @@ struct Accepted {
 /// A second opinion on a log.
 pub(super) struct Auditor {
     recipe: Recipe,
+    mode: Mode,
     train_blocks: u32,
     trusted: BTreeSet<VolunteerKey>,
     leases: BTreeMap<TaskId, Lease>,
@@ -47,9 +48,10 @@ pub(super) struct Auditor {
 }
 
 impl Auditor {
-    pub(super) fn new(recipe: Recipe, train_blocks: u32, trusted: BTreeSet<VolunteerKey>) -> Self {
+    pub(super) fn new(recipe: Recipe, mode: Mode, train_blocks: u32, trusted: BTreeSet<VolunteerKey>) -> Self {
         Self {
             recipe,
+            mode,
             train_blocks,
             trusted,
             leases: BTreeMap::new(),
@@ -85,7 +87,10 @@ impl Auditor {
             Fact::TaskLeased { .. } => self.leased(fact),
             Fact::TaskLapsed { task, released, .. } => self.lapsed(*task, *released),
             Fact::ResultAccepted { .. } => self.result(fact),
-            Fact::Committed { version, parts, .. } => self.committed(*version, parts),
+            Fact::Committed { version, parts, outer, .. } => self.committed(*version, parts, *outer),
+            Fact::ModeChanged { mode, .. } => {
+                assert_ne!(std::mem::replace(&mut self.mode, *mode), *mode, "a change changes something");
+            }
             Fact::Evaluated { task, version, split, .. } => {
                 self.end_lease(*task);
                 assert!(self.evaluated.insert((*version, *split == Split::Test)), "{version} {split:?} twice");
@@ -127,7 +132,8 @@ impl Auditor {
         assert_ne!(self.trusted.contains(volunteer), is_training, "trusted sessions evaluate, and nobody else");
         if is_training {
             assert!(!self.is_paused && !self.is_stopped && self.samples < self.recipe.budget_samples);
-            assert_eq!((*base_version, *steps), (self.version, self.recipe.steps));
+            assert_eq!(*base_version, self.version);
+            assert!((limits::TASK_STEPS_MIN..=self.recipe.steps).contains(steps));
             assert!(*lr_start <= self.recipe.lr && lr_end <= lr_start && *lr_end > 0.0);
             self.training_lease(*task, *volunteer, blocks);
         }
@@ -147,7 +153,8 @@ impl Auditor {
     fn training_lease(&mut self, task: TaskId, volunteer: VolunteerKey, blocks: &[BlockRef]) {
         let mut of_volunteer = self.leases.values().filter(|l| l.is_live && l.volunteer == volunteer);
         assert!(of_volunteer.clone().count() < limits::LEASES_PER_VOLUNTEER_MAX);
-        assert!(of_volunteer.all(|l| l.base_version != self.version), "one task a round");
+        let is_barrier = self.mode == Mode::Barrier;
+        assert!(!is_barrier || of_volunteer.all(|l| l.base_version != self.version), "one task of a round at a time");
         for &block in blocks {
             assert_eq!(self.live.insert(block, task), None, "{block:?} is out twice");
             assert!(!self.claimed.contains(&block), "{block:?} is in already");
@@ -204,8 +211,11 @@ impl Auditor {
         assert!(self.accepted.insert(*task, accepted).is_none(), "a task is credited once");
     }
 
-    fn committed(&mut self, version: Version, parts: &[Contribution]) {
+    fn committed(&mut self, version: Version, parts: &[Contribution], outer: Option<OuterStep>) {
         assert_eq!(version, self.version.next());
+        let is_stale = parts.iter().any(|part| self.leases[&part.task].base_version != self.version);
+        let has_momentum = outer.is_some_and(|outer| outer.momentum > 0.0);
+        assert_eq!(has_momentum, self.mode == Mode::Barrier && !is_stale, "momentum needs a barrier");
         assert!(self.finished.is_none() && !parts.is_empty());
         let mut shares: BTreeMap<VolunteerKey, f64> = BTreeMap::new();
         for part in parts {

@@ -176,6 +176,7 @@ impl Stage {
                 self.tell(format!("accepted {task}: {samples} samples{}", if *late { ", late" } else { "" }));
             }
             Fact::Committed { version, parts, .. } => self.tell(format!("committed {version}:{}", shares(parts))),
+            Fact::ModeChanged { mode, .. } => self.tell(format!("mode {mode:?}")),
             Fact::Evaluated { version, split, evaluation, .. } => {
                 self.tell(format!("evaluated {version} {split:?}: {}", evaluation.accuracy));
             }
@@ -199,10 +200,18 @@ impl Stage {
             }
             Effect::Merge { version, parts, outer, momentum, .. } => {
                 let contributions: Vec<Contribution> = parts.iter().map(|part| part.contribution).collect();
-                self.tell(format!("merge {version}, momentum {}:{}", outer.momentum, shares(&contributions)));
+                let of_recipe = self.core.state().job().map(|job| job.recipe.outer.lr);
+                let rate = if of_recipe == Some(outer.lr) { String::new() } else { format!("rate {:.2}, ", outer.lr) };
+                self.tell(format!("merge {version}, {rate}momentum {}:{}", outer.momentum, shares(&contributions)));
                 let base = blob(&format!("{version}"));
                 let stepped = if outer.momentum > 0.0 { Some(blob(&format!("m{version}"))) } else { *momentum };
-                self.merge = Some(Input::Merged { version: *version, base, momentum: stepped, parts: contributions });
+                self.merge = Some(Input::Merged {
+                    version: *version,
+                    base,
+                    momentum: stepped,
+                    parts: contributions,
+                    outer: *outer,
+                });
             }
         }
     }
@@ -214,7 +223,9 @@ impl Stage {
                 let what = leased.evaluates().map_or("train".to_owned(), |split| format!("evaluate {split:?}"));
                 let blocks: Vec<String> = leased.blocks.iter().map(|b| format!("{}.{}", b.epoch, b.index)).collect();
                 let (id, version) = (lease.task.id, lease.task.base_version);
-                format!("lease {id}, {what} {version} on {}, {} ms", blocks.join(" "), lease.deadline_millis)
+                let is_whole = lease.task.steps == 0 || lease.task.steps == lease.task.recipe.steps;
+                let steps = if is_whole { String::new() } else { format!(", {} steps", lease.task.steps) };
+                format!("lease {id}, {what} {version} on {}{steps}, {} ms", blocks.join(" "), lease.deadline_millis)
             }
             ServerMessage::Wait { retry_millis, reason } => format!("wait {retry_millis} ms, {reason:?}"),
             ServerMessage::Verdict(Verdict { task, refusal: Some(refusal), .. }) => {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use potluck_protocol::{BlobId, Millis, Recipe, ServerMessage, Split, Statement, TaskId, TaskKind, VolunteerKey};
+use potluck_protocol::{Millis, Recipe, ServerMessage, Split, Statement, StrategyName, TaskId, TaskKind, VolunteerKey};
 
 use super::fixture::{EPOCH, blob, created, evaluated, key, result, trained};
 use super::invariants::Auditor;
 use crate::random::SplitMix;
-use crate::{Contribution, Control, Core, Effect, Fact, Input, SessionId, State, UpdateFacts};
+use crate::{Contribution, Control, Core, Effect, Fact, Input, SessionId, State, UpdateFacts, named};
 
 /// The only trusted key.
 const EVALUATOR: u8 = 255;
@@ -18,6 +18,7 @@ pub(super) struct Plan {
     pub(super) seed: u64,
     pub(super) volunteers: u8,
     pub(super) recipe: Recipe,
+    pub(super) strategy: StrategyName,
     pub(super) train_blocks: usize,
     /// Milliseconds of trouble before everybody behaves.
     pub(super) chaos_millis: Millis,
@@ -55,7 +56,7 @@ enum Event {
     Finish(usize, TaskId),
     Rejoin(usize),
     /// A merge of the process that asked for it.
-    Merged(u32, BlobId, Option<BlobId>, Vec<Contribution>),
+    Merged(u32, Box<Input>),
 }
 
 pub(super) struct World {
@@ -74,11 +75,15 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(plan: Plan) -> Self {
-        let first = created(plan.seed, plan.recipe.clone(), plan.train_blocks);
+        let mut first = created(plan.seed, plan.recipe.clone(), plan.train_blocks);
+        if let Fact::JobCreated { strategy, .. } = &mut first {
+            *strategy = plan.strategy;
+        }
         let mut core = Core::default();
         core.apply(&first);
         let trusted = BTreeSet::from([key(EVALUATOR)]);
-        let auditor = Auditor::new(plan.recipe.clone(), plan.train_blocks as u32, trusted);
+        let mode = named(plan.strategy).first();
+        let auditor = Auditor::new(plan.recipe.clone(), mode, plan.train_blocks as u32, trusted);
         let mut world = Self {
             random: SplitMix(plan.seed),
             now: EPOCH,
@@ -147,10 +152,9 @@ impl World {
             Event::Ask(agent, session) => self.ask(agent, session),
             Event::Finish(agent, task) => self.finish(agent, task),
             Event::Rejoin(agent) => self.rejoin(agent),
-            Event::Merged(process, base, momentum, parts) => {
+            Event::Merged(process, merged) => {
                 if process == self.process {
-                    let version = self.core.state().version().next();
-                    self.step(Input::Merged { version, base, momentum, parts });
+                    self.step(*merged);
                 }
             }
         }
@@ -176,9 +180,15 @@ impl World {
                 assert_eq!((*version, Some(*base)), (self.core.state().version().next(), self.core.state().base()));
                 let contributions: Vec<Contribution> = parts.iter().map(|p| p.contribution).collect();
                 let stepped = if outer.momentum > 0.0 { Some(blob(&format!("m{version}"))) } else { *momentum };
-                let merged = Event::Merged(self.process, blob(&format!("{version}")), stepped, contributions);
+                let merged = Input::Merged {
+                    version: *version,
+                    base: blob(&format!("{version}")),
+                    momentum: stepped,
+                    parts: contributions,
+                    outer: *outer,
+                };
                 let delay = 1 + self.random.below(300);
-                self.at(delay, merged);
+                self.at(delay, Event::Merged(self.process, Box::new(merged)));
             }
         }
     }

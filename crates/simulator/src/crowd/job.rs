@@ -1,6 +1,8 @@
 //! The job that a crowd works on: how big its model is, and how long a task takes.
 
-use potluck_protocol::{BlobId, JobName, Millis, Optimizer, OuterStep, ProgramFacts, Recipe, Schedule, UpdateEncoding};
+use potluck_protocol::{
+    BlobId, JobName, Millis, Optimizer, OuterStep, ProgramFacts, Recipe, Schedule, StrategyName, UpdateEncoding,
+};
 use potluck_scheduler::{Dataset, Fact};
 
 use super::churn::Churn;
@@ -58,6 +60,7 @@ impl JobSize {
                 outer: OuterStep::default(),
                 update: UpdateEncoding::E3m0,
             },
+            strategy: StrategyName::Auto,
             dataset: Dataset {
                 train: (0..BLOCKS).map(|index| (BlobId::of(&index.to_le_bytes()), BLOCK_SAMPLES)).collect(),
                 valid: Vec::new(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use potluck_protocol::{BlobId, Lease, Millis, ServerMessage, TaskId};
+use potluck_protocol::{BlobId, Lease, Millis, OuterStep, ServerMessage, TaskId};
 use potluck_scheduler::{Contribution, Core, Effect, Input, SessionId};
 
 use super::books::Books;
@@ -44,7 +44,7 @@ enum Event {
     Computed(u64, TaskId),
     Sent(u64, TaskId),
     Leave(u64),
-    Merged(BlobId, Option<BlobId>, Vec<Contribution>),
+    Merged(BlobId, Option<BlobId>, Vec<Contribution>, OuterStep),
 }
 
 pub(crate) struct World {
@@ -119,9 +119,9 @@ impl World {
             Event::Computed(id, task) => self.computed(id, task),
             Event::Sent(id, task) => self.sent(id, task),
             Event::Leave(id) => self.leave(id),
-            Event::Merged(base, momentum, parts) => {
+            Event::Merged(base, momentum, parts, outer) => {
                 let version = self.core.state().version().next();
-                self.step(&Input::Merged { version, base, momentum, parts });
+                self.step(&Input::Merged { version, base, momentum, parts, outer });
             }
         }
     }
@@ -143,7 +143,7 @@ impl World {
                 let base = BlobId::of(format!("{version}").as_bytes());
                 let momentum = if outer.momentum > 0.0 { Some(base) } else { momentum };
                 let parts = parts.iter().map(|part| part.contribution).collect();
-                self.put(millis, Event::Merged(base, momentum, parts));
+                self.put(millis, Event::Merged(base, momentum, parts, outer));
             }
             _ => {}
         }

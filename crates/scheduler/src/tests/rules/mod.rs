@@ -4,6 +4,7 @@ mod asked;
 mod ending;
 mod evaluation;
 mod leases;
+mod modes;
 mod owner;
 mod results;
 mod rounds;

@@ -1,0 +1,85 @@
+//! Buffered mode: when enough is in for a commit.
+//!
+//! Enough is half of what is in flight, so that an update is about two versions old when it is
+//! merged, and at least half of what the crowd does in a usual task, for where the fast hand in many
+//! tasks while the slow do one. Then a short grace, for those who are about to hand in. After a minute
+//! whatever is there from two volunteers is enough, and after two minutes whatever is there.
+
+use std::collections::BTreeSet;
+
+use potluck_protocol::{Millis, VolunteerKey, limits};
+
+use crate::decide::Turn;
+
+/// Tasks that a commit waits for at least, where there are two volunteers or more.
+const TASKS_MIN: u64 = 2;
+
+/// Updates that are merged at once however many are in flight: the rest of what the coordinator may
+/// hold is room for those that come in while it merges.
+const UPDATES_MAX: usize = limits::PENDING_UPDATES_MAX * 3 / 4;
+
+/// True where a commit is due.
+pub(crate) fn is_full(turn: &Turn<'_>) -> bool {
+    let (state, presence) = (turn.state, turn.presence);
+    let Some(first_at) = state.pending().values().map(|pending| pending.at).min() else { return false };
+    let in_flight = in_flight(turn);
+    if in_flight == 0 || presence.volunteers() <= 1 || state.pending().len() >= UPDATES_MAX {
+        return true;
+    }
+    let enough = enough(turn, in_flight);
+    if reached_at(turn, enough).is_some_and(|at| turn.now >= at.saturating_add(grace(turn))) {
+        return true;
+    }
+    let waited = turn.now.saturating_sub(first_at.max(presence.started_at()));
+    let contributors: BTreeSet<VolunteerKey> = state.pending().values().map(|pending| pending.volunteer).collect();
+    let needed = if contributors.len() >= 2 { 1 } else { 2 };
+    waited >= needed * limits::BUFFER_MILLIS_MAX
+}
+
+/// Samples that volunteers who are there compute on.
+pub(crate) fn in_flight(turn: &Turn<'_>) -> u64 {
+    let out = turn.state.leases().filter(|(_, leased)| leased.trains());
+    let expected = out.filter(|(_, leased)| turn.presence.is_expected(&leased.volunteer, turn.now));
+    expected.map(|(_, leased)| leased.samples()).sum()
+}
+
+fn enough(turn: &Turn<'_>, in_flight: u64) -> u64 {
+    let least = TASKS_MIN * turn.job.recipe.task_samples();
+    let in_half_a_task = turn.presence.samples_per_milli()
+        * turn.presence.usual_millis(turn.job.recipe.task_samples()).unwrap_or(0) as f64
+        / 2.0;
+    least.max(in_flight / 2).max(in_half_a_task as u64)
+}
+
+/// When so many samples were in; `None` while they are not.
+fn reached_at(turn: &Turn<'_>, samples: u64) -> Option<Millis> {
+    let mut waiting: Vec<(Millis, u64)> = turn.state.pending().values().map(|p| (p.at, p.samples)).collect();
+    waiting.sort_unstable();
+    let mut total = 0;
+    waiting.into_iter().find_map(|(at, samples_of_one)| {
+        total += samples_of_one;
+        (total >= samples).then_some(at)
+    })
+}
+
+/// A tenth of a usual task, so that whoever is about to hand in is not a version late.
+fn grace(turn: &Turn<'_>) -> Millis {
+    (turn.presence.usual_millis(turn.job.recipe.task_samples()).unwrap_or(0) / 10).min(limits::BUFFER_GRACE_MILLIS_MAX)
+}
+
+/// Steps of a volunteer's next task, who takes so long for a whole one: fewer for the slow, so that
+/// what it hands in is at most half as stale as it may be.
+pub(crate) fn steps(turn: &Turn<'_>, whole: Option<Millis>) -> u32 {
+    let most = turn.job.recipe.steps;
+    let (Some(whole), Some(commit)) = (whole, commit_millis(turn)) else { return most };
+    let allowed = (limits::STALENESS_MAX / 2 * commit) as f64;
+    let fitting = (f64::from(most) * allowed / whole.max(1) as f64) as u32;
+    fitting.clamp(limits::TASK_STEPS_MIN.min(most), most)
+}
+
+/// Milliseconds between recent commits, in the mean; `None` while there were too few.
+fn commit_millis(turn: &Turn<'_>) -> Option<Millis> {
+    let newest = turn.state.history().next_back()?.at;
+    let before = turn.state.history().rev().nth(limits::STALENESS_MAX as usize)?.at;
+    Some(newest.saturating_sub(before) / limits::STALENESS_MAX)
+}

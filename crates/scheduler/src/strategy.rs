@@ -1,0 +1,172 @@
+//! How a job is paced and merged: two modes, and the strategies that choose between them.
+//!
+//! In *barrier* mode training goes in rounds. All of a round start from one version, so the outer
+//! step may have momentum; whoever is fast waits. In *buffered* mode nobody waits: whoever hands in
+//! starts again from the newest version, and a commit is made whenever enough is in. Updates are then
+//! a version or two old, and outer momentum over those makes training diverge, so there is none.
+//!
+//! A strategy sees what a commit left behind and says which mode comes next. What it says becomes a
+//! fact, and so does the step of each commit: a log means the same under another strategy.
+
+use std::fmt::Debug;
+
+use potluck_protocol::{OuterStep, StrategyName};
+use serde::{Deserialize, Serialize};
+
+use crate::Crowd;
+
+/// How a job is paced at the moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Rounds.
+    #[default]
+    Barrier,
+    /// Commits of whatever is in, whenever that is enough.
+    Buffered,
+}
+
+/// What a strategy decides. Pure: the same crowd gives the same answer.
+pub trait Strategy: Debug + Send + Sync {
+    /// The mode of a job that was just made.
+    fn first(&self) -> Mode {
+        Mode::Barrier
+    }
+
+    /// The mode from the next version on. Asked once a commit.
+    fn next(&self, now: Mode, crowd: &Crowd) -> Mode;
+
+    /// How a commit moves the parameters. `of_recipe` is the step of rounds. `stale_share` is the
+    /// share of the commit, by weight, that starts from an older version than the current one.
+    fn outer(&self, mode: Mode, of_recipe: OuterStep, stale_share: f32) -> OuterStep {
+        outer_step(mode, of_recipe, stale_share)
+    }
+}
+
+/// The strategy of this name.
+pub fn named(name: StrategyName) -> &'static dyn Strategy {
+    match name {
+        StrategyName::Rounds => &Rounds,
+        StrategyName::Buffered => &Buffered,
+        _ => &Auto,
+    }
+}
+
+/// Always in rounds.
+#[derive(Debug)]
+struct Rounds;
+
+/// Never in rounds.
+#[derive(Debug)]
+struct Buffered;
+
+/// In rounds, unless those keep the crowd waiting or most commits hold something stale anyway.
+#[derive(Debug)]
+struct Auto;
+
+impl Strategy for Rounds {
+    fn next(&self, _now: Mode, _crowd: &Crowd) -> Mode {
+        Mode::Barrier
+    }
+}
+
+impl Strategy for Buffered {
+    fn first(&self) -> Mode {
+        Mode::Buffered
+    }
+
+    fn next(&self, _now: Mode, _crowd: &Crowd) -> Mode {
+        Mode::Buffered
+    }
+}
+
+/// Commits that a mode lasts at least: the averages below are over about as many.
+const DWELL_COMMITS: u64 = 8;
+
+/// Share of a crowd's time that rounds may waste. Equal samples cost 2.5 % of loss in buffers (our
+/// calibration, four levels of speed), which is worth a third more of them.
+const IDLE_SHARE_MAX: f64 = 1.0 / 3.0;
+
+/// Back to rounds where they would waste this. Half of the above, so that a crowd at the edge does
+/// not turn the job about.
+const IDLE_SHARE_LOW: f64 = IDLE_SHARE_MAX / 2.0;
+
+/// Share of recent commits with something stale in them, from which on rounds are rounds by name only.
+const STALE_COMMITS_MAX: f64 = 0.5;
+
+impl Strategy for Auto {
+    fn next(&self, now: Mode, crowd: &Crowd) -> Mode {
+        if crowd.commits < DWELL_COMMITS {
+            return now;
+        }
+        match now {
+            Mode::Barrier if crowd.idle_share > IDLE_SHARE_MAX || crowd.stale_commits > STALE_COMMITS_MAX => {
+                Mode::Buffered
+            }
+            Mode::Buffered if crowd.idle_share < IDLE_SHARE_LOW => Mode::Barrier,
+            _ => now,
+        }
+    }
+}
+
+/// What a stale buffer's step is to that of rounds whose effective rate is `eta (1 + mu)`, that of
+/// successive deltas that are not correlated (arXiv draft on outer momentum; ALGORITHMS.md): a buffer
+/// holds about half of what a round would, and (0.5, 0) was best beside (0.7, 0.6).
+const BUFFERED_OF_EFFECTIVE: f32 = 0.5 / (0.7 * 1.6);
+
+/// The step of both modes. Momentum needs a barrier: a round with something stale in it steps at its
+/// own rate without. A buffer steps at a rate that keeps the effective one steady.
+fn outer_step(mode: Mode, OuterStep { lr, momentum }: OuterStep, stale_share: f32) -> OuterStep {
+    match mode {
+        Mode::Barrier if stale_share > 0.0 => OuterStep { lr, momentum: 0.0 },
+        Mode::Barrier => OuterStep { lr, momentum },
+        Mode::Buffered => OuterStep { lr: lr * (1.0 + momentum) * BUFFERED_OF_EFFECTIVE, momentum: 0.0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(now: Mode, crowd: Crowd, expected: Mode) {
+        assert_eq!(named(StrategyName::Auto).next(now, &crowd), expected, "{crowd:?}");
+        assert_eq!(named(StrategyName::Rounds).next(now, &crowd), Mode::Barrier);
+        assert_eq!(named(StrategyName::Buffered).next(now, &crowd), Mode::Buffered);
+    }
+
+    fn crowd(idle_share: f64, stale_commits: f64, commits: u64) -> Crowd {
+        Crowd { volunteers: 8, idle_share, stale_commits, commits }
+    }
+
+    #[test]
+    fn a_crowd_that_rounds_keep_waiting_goes_on_in_buffers() {
+        check(Mode::Barrier, crowd(0.2, 0.1, 100), Mode::Barrier);
+        check(Mode::Barrier, crowd(0.4, 0.1, 100), Mode::Buffered);
+        check(Mode::Barrier, crowd(0.0, 0.6, 100), Mode::Buffered);
+    }
+
+    #[test]
+    fn an_even_crowd_goes_back_to_rounds() {
+        check(Mode::Buffered, crowd(0.1, 1.0, 100), Mode::Barrier);
+        check(Mode::Buffered, crowd(0.2, 1.0, 100), Mode::Buffered);
+    }
+
+    #[test]
+    fn no_mode_lasts_less_than_eight_commits() {
+        check(Mode::Barrier, crowd(0.9, 0.9, 7), Mode::Barrier);
+        check(Mode::Buffered, crowd(0.0, 0.0, 7), Mode::Buffered);
+        check(Mode::Barrier, crowd(0.9, 0.9, 8), Mode::Buffered);
+    }
+
+    #[test]
+    fn the_effective_rate_is_steady() {
+        let of_recipe = OuterStep::default();
+        let buffered = outer_step(Mode::Buffered, of_recipe, 0.8);
+        assert!((buffered.lr - 0.5).abs() < 1e-6 && buffered.momentum == 0.0, "{buffered:?}");
+        assert_eq!(outer_step(Mode::Barrier, of_recipe, 0.0), of_recipe);
+        assert_eq!(outer_step(Mode::Barrier, of_recipe, 0.1), OuterStep { lr: 0.7, momentum: 0.0 });
+        let plain = outer_step(Mode::Buffered, OuterStep { lr: 1.12, momentum: 0.0 }, 0.0);
+        assert!((plain.lr - 0.5).abs() < 1e-6, "{plain:?}");
+    }
+}

@@ -1,0 +1,274 @@
+//! Modes: buffers that wait for nobody, rounds that give the fast more, and the change between them.
+
+use expect_test::{Expect, expect};
+use potluck_protocol::StrategyName;
+
+use crate::Fact;
+use crate::tests::fixture::{created, recipe};
+use crate::tests::script::Stage;
+
+/// Runs the script on a job of this strategy and compares the transcript of its last lines.
+#[track_caller]
+fn check(strategy_name: StrategyName, script: &str, lines: usize, expected: Expect) {
+    let mut first = created(7, recipe(), 400);
+    if let Fact::JobCreated { strategy, .. } = &mut first {
+        *strategy = strategy_name;
+    }
+    let mut stage = Stage::of(first);
+    script.lines().map(str::trim).filter(|line| !line.is_empty()).for_each(|line| stage.run(line));
+    expected.assert_eq(&stage.tail(lines));
+}
+
+#[test]
+fn a_full_buffer_is_merged_after_its_grace_and_nobody_waits() {
+    check(
+        StrategyName::Buffered,
+        "0 join a
+         0 join b
+         0 join c
+         0 ask a
+         0 ask b
+         0 ask c
+         1000 done a 1
+         1000 ask a
+         2000 done a 4
+         2000 ask a
+         2050 tick
+         2100 tick
+         2200 merged
+         2300 done b 2
+         2300 ask b",
+        8,
+        expect![[r#"
+            1000 ask a
+                -> a: lease 4, train v0 on 0.159 0.43 0.177 0.161, 5000 ms
+            2000 done a 4
+                accepted 4: 256 samples
+                -> a: thanks for 4, 2 tasks and 512 samples so far
+            2000 ask a
+                -> a: lease 5, train v0 on 0.218 0.84 0.38 0.145, 5000 ms
+            2050 tick
+            2100 tick
+                merge v1, rate 0.50, momentum 0: 1 50% 4 50%
+            2200 merged
+                committed v1: 1 50% 4 50%
+            2300 done b 2
+                accepted 2: 256 samples
+                -> b: thanks for 2, 1 tasks and 256 samples so far
+            2300 ask b
+                -> b: lease 6, train v1 on 0.379 0.296 0.174 0.164, 9200 ms
+        "#]],
+    );
+}
+
+#[test]
+fn one_volunteer_needs_no_buffer() {
+    check(
+        StrategyName::Buffered,
+        "0 join a
+         0 ask a
+         1000 done a 1",
+        1,
+        expect![[r#"
+            1000 done a 1
+                accepted 1: 256 samples
+                -> a: thanks for 1, 1 tasks and 256 samples so far
+                merge v1, rate 0.50, momentum 0: 1 100%
+        "#]],
+    );
+}
+
+/// Three who took 35 s for a task each, and hold the next.
+const SLOW_THREE: &str = "0 join a
+    0 join b
+    0 join c
+    0 ask a
+    0 ask b
+    0 ask c
+    35000 done a 1
+    35000 done b 2
+    35000 done c 3
+    39000 tick
+    39000 merged
+    39000 ask a
+    39000 ask b
+    39000 ask c\n";
+
+#[test]
+fn too_little_from_two_is_merged_after_a_minute() {
+    let script = SLOW_THREE.to_owned() + "40000 done a 4 steps=4\n41000 done b 5 steps=4\n99999 tick\n100000 tick";
+    check(
+        StrategyName::Buffered,
+        &script,
+        3,
+        expect![[r#"
+        41000 done b 5 steps=4
+            accepted 5: 128 samples
+            -> b: thanks for 5, 2 tasks and 384 samples so far
+        99999 tick
+        100000 tick
+            merge v2, rate 0.50, momentum 0: 4 50% 5 50%
+    "#]],
+    );
+}
+
+#[test]
+fn too_little_from_one_is_merged_after_two_minutes() {
+    let script = SLOW_THREE.to_owned() + "40000 done a 4 steps=4\n100000 tick\n159999 tick\n160000 tick";
+    check(
+        StrategyName::Buffered,
+        &script,
+        3,
+        expect![[r#"
+        100000 tick
+        159999 tick
+        160000 tick
+            merge v2, rate 0.50, momentum 0: 4 100%
+    "#]],
+    );
+}
+
+#[test]
+fn a_round_ends_soon_after_three_quarters() {
+    check(
+        StrategyName::Rounds,
+        "0 join a
+         0 join b
+         0 join c
+         0 join d
+         0 ask a
+         0 ask b
+         0 ask c
+         0 ask d
+         8000 done a 1
+         8000 done b 2
+         9000 done c 3
+         12999 tick
+         13000 tick",
+        3,
+        expect![[r#"
+            9000 done c 3
+                accepted 3: 256 samples
+                -> c: thanks for 3, 1 tasks and 256 samples so far
+            12999 tick
+            13000 tick
+                merge v1, momentum 0.6: 1 33% 2 33% 3 33%
+        "#]],
+    );
+}
+
+#[test]
+fn a_round_waits_for_half_of_its_volunteers() {
+    check(
+        StrategyName::Rounds,
+        "0 join a
+         0 join b
+         0 join c
+         0 ask a
+         0 ask b
+         0 ask c
+         1000 done a 1
+         9000 tick
+         9500 done b 2
+         60999 tick",
+        4,
+        expect![[r#"
+            1000 done a 1
+                accepted 1: 256 samples
+                -> a: thanks for 1, 1 tasks and 256 samples so far
+            9000 tick
+            9500 done b 2
+                accepted 2: 256 samples
+                -> b: thanks for 2, 1 tasks and 256 samples so far
+            60999 tick
+                lapsed 3
+                merge v1, momentum 0.6: 1 50% 2 50%
+        "#]],
+    );
+}
+
+#[test]
+fn among_many_the_fast_get_more_while_a_slower_one_is_awaited() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let mut script: String = names.iter().map(|name| format!("0 join {name}\n0 ask {name}\n")).collect();
+    // A round that tells how fast everybody is: j takes nearly three times as long.
+    for (task, name) in (1..).zip(&names[..9]) {
+        script += &format!("1000 done {name} {task}\n");
+    }
+    script += "2900 done j 10\n3000 merged\n";
+    script += &names.iter().map(|name| format!("3000 ask {name}\n")).collect::<String>();
+    script += "4000 done a 11\n4000 ask a\n5000 done a 21 steps=5\n5000 ask a";
+    check(
+        StrategyName::Rounds,
+        &script,
+        4,
+        expect![[r#"
+        4000 done a 11
+            accepted 11: 256 samples
+            -> a: thanks for 11, 2 tasks and 512 samples so far
+        4000 ask a
+            -> a: lease 21, train v1 on 0.65 0.390, 5 steps, 5000 ms
+        5000 done a 21 steps=5
+            accepted 21: 160 samples
+            -> a: thanks for 21, 3 tasks and 672 samples so far
+        5000 ask a
+            -> a: wait 1000 ms, Round
+    "#]],
+    );
+}
+
+#[test]
+fn a_very_slow_one_gets_fewer_steps() {
+    let mut script = "0 join a\n0 join b\n0 join c\n0 ask a\n0 ask b\n0 ask c\n".to_owned();
+    script += "1000 done a 1\n1000 done b 2\n2900 done c 3\n2900 merged\n2900 ask c\n5000 done c 4 steps=5";
+    check(
+        StrategyName::Rounds,
+        &script,
+        2,
+        expect![[r#"
+        2900 ask c
+            -> c: lease 4, train v1 on 0.159 0.43, 5 steps, 7248 ms
+        5000 done c 4 steps=5
+            accepted 4: 160 samples
+            -> c: thanks for 4, 2 tasks and 416 samples so far
+            merge v2, momentum 0.6: 4 100%
+    "#]],
+    );
+}
+
+#[test]
+fn a_crowd_that_rounds_keep_waiting_changes_the_mode_and_a_restart_keeps_it() {
+    let mut script = "0 join a\n0 join b\n".to_owned();
+    let mut now = 0;
+    for round in 0..8 {
+        let (first, second) = (2 * round + 1, 2 * round + 2);
+        script += &format!("{now} ask a\n{now} ask b\n");
+        script += &format!("{} done a {first}\n{} done b {second}\n", now + 1_000, now + 4_000);
+        script += &format!("{} merged\n", now + 4_050);
+        now += 4_100;
+    }
+    script += &format!("{now} restart\n{now} join a\n{now} join b\n{now} ask a\n{now} ask b\n");
+    script += &format!("{} done a 17\n{} ask a", now + 1_000, now + 1_000);
+    check(
+        StrategyName::Auto,
+        &script,
+        8,
+        expect![[r#"
+        32750 merged
+            committed v8: 15 50% 16 50%
+            mode Buffered
+        32800 restart
+        32800 join a
+        32800 join b
+        32800 ask a
+            -> a: lease 17, train v8 on 0.155 0.105 0.395 0.380, 45000 ms
+        32800 ask b
+            -> b: lease 18, train v8 on 0.171 0.347 0.376 0.236, 45000 ms
+        33800 done a 17
+            accepted 17: 256 samples
+            -> a: thanks for 17, 9 tasks and 2304 samples so far
+        33800 ask a
+            -> a: lease 19, train v8 on 0.112 0.63 0.333 0.330, 5000 ms
+    "#]],
+    );
+}
