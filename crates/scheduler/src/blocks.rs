@@ -126,6 +126,11 @@ impl Blocks {
         })
     }
 
+    /// True where the task holds all of these: nobody was given them since.
+    pub(crate) fn are_with(&self, task: TaskId, blocks: &[BlockRef]) -> bool {
+        blocks.iter().all(|block| self.held.get(block) == Some(&Hold::Leased(task)))
+    }
+
     /// What can be leased, best first; endless unless there are no blocks at all.
     pub(crate) fn supply(&self) -> Supply<'_> {
         Supply {

@@ -23,7 +23,7 @@ pub struct Core {
 impl From<State> for Core {
     /// Goes on from what a log adds up to.
     fn from(state: State) -> Self {
-        Self { state, presence: Presence::default() }
+        Self { state, ..Self::default() }
     }
 }
 
@@ -54,11 +54,13 @@ impl Core {
     pub fn step(&mut self, now: Millis, input: &Input) -> (Vec<Fact>, Vec<Effect>) {
         self.presence.apply(input, now);
         let (mut facts, mut effects) = self.pass(now, input);
+        let mut is_settled = comes_to_rest(&facts, &effects);
         for _ in 1..PASSES_MAX {
-            let (more_facts, more_effects) = self.pass(now, &Input::Tick);
-            if more_facts.is_empty() && more_effects.is_empty() {
+            if is_settled {
                 return (facts, effects);
             }
+            let (more_facts, more_effects) = self.pass(now, &Input::Tick);
+            is_settled = comes_to_rest(&more_facts, &more_effects);
             facts.extend(more_facts);
             effects.extend(more_effects);
         }
@@ -76,4 +78,9 @@ impl Core {
         self.presence.note(&facts, &effects, now);
         (facts, effects)
     }
+}
+
+/// True where nothing can follow at the same moment: what was only said leads to nothing new.
+fn comes_to_rest(facts: &[Fact], effects: &[Effect]) -> bool {
+    facts.is_empty() && !effects.iter().any(|effect| matches!(effect, Effect::Merge { .. }))
 }

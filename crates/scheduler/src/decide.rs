@@ -2,7 +2,8 @@
 //!
 //! An input is answered first; if that made nothing new true, what is due anyway is done: lapse
 //! leases, end the round, finish, announce, hand out work. So each decision sees a state in which
-//! its predecessors' facts are applied.
+//! its predecessors' facts are applied. Whoever asks for work changes nothing that could be due, and
+//! a crowd asks often: only the asker is looked at, the next tick does the rest.
 
 use potluck_protocol::{Millis, ServerMessage, Split};
 
@@ -45,8 +46,10 @@ pub fn decide(
     let Some(job) = state.job() else { return (Vec::new(), Vec::new()) };
     let mut turn = Turn { job, state, presence, strategy, now, facts: Vec::new(), effects: Vec::new() };
     answer(&mut turn, input);
-    if turn.facts.is_empty() {
-        settle(&mut turn);
+    match input {
+        _ if !turn.facts.is_empty() => {}
+        Input::Asked { .. } => grant::serve_new(&mut turn),
+        _ => settle(&mut turn),
     }
     (turn.facts, turn.effects)
 }

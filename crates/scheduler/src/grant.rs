@@ -11,7 +11,7 @@ use crate::barrier::Plan;
 use crate::blocks::Supply;
 use crate::decide::Turn;
 use crate::random::{Purpose, seed_of};
-use crate::{BlockRef, Fact, Mode, Phase, Session, SessionId, buffer, round};
+use crate::{BlockRef, Fact, Mode, Phase, Session, SessionId, buffer, round, tail};
 
 /// A deadline is this many times what the volunteer usually takes.
 const DEADLINE_FACTOR: Millis = 4;
@@ -24,12 +24,21 @@ const RETRY_PAUSED_MILLIS: Millis = 5_000;
 
 /// Serves everybody who waits, in the order of asking.
 pub(crate) fn serve(turn: &mut Turn<'_>) {
-    let waiting = turn.presence.waiting();
+    serve_those(turn, turn.presence.waiting());
+}
+
+/// Serves those who asked since they were last told to wait.
+pub(crate) fn serve_new(turn: &mut Turn<'_>) {
+    let waiting = turn.presence.waiting().into_iter().filter(|(_, session)| !session.told).collect();
+    serve_those(turn, waiting);
+}
+
+fn serve_those(turn: &mut Turn<'_>, waiting: Vec<(SessionId, &Session)>) {
     if waiting.is_empty() {
         return;
     }
     let mut desk = Desk::open(turn);
-    let crowd = waiting.len() as u64;
+    let crowd = turn.presence.waiting_count() as u64;
     for (id, session) in waiting {
         let order = if session.trusted { desk.evaluation(turn, id, session) } else { desk.training(turn, id, session) };
         match order {
@@ -77,6 +86,8 @@ struct Desk<'a> {
     round: Option<Plan>,
     /// Volunteers who got something in this turn, of which the state does not know yet.
     served: BTreeSet<VolunteerKey>,
+    /// Leases that may be given out once more, once somebody has looked.
+    late: Option<Vec<tail::Late<'a>>>,
 }
 
 impl<'a> Desk<'a> {
@@ -104,6 +115,7 @@ impl<'a> Desk<'a> {
             position: state.samples() + pending + out,
             round,
             served: BTreeSet::new(),
+            late: None,
         }
     }
 
@@ -117,7 +129,7 @@ impl<'a> Desk<'a> {
         Ok(Order { kind, version, blocks, steps: 0, position: 0, deadline_millis })
     }
 
-    fn training(&mut self, turn: &Turn<'_>, id: SessionId, session: &Session) -> Result<Order, WaitReason> {
+    fn training(&mut self, turn: &Turn<'a>, id: SessionId, session: &Session) -> Result<Order, WaitReason> {
         if let Some(reason) = self.closed {
             return Err(reason);
         }
@@ -125,7 +137,11 @@ impl<'a> Desk<'a> {
             return Err(WaitReason::Busy);
         }
         let volunteer = &session.volunteer;
-        let may = self.samples_left > 0 && !self.served.contains(volunteer) && !is_holding(turn, id, session);
+        let has_its_task = self.round.is_some() && is_training(turn, volunteer);
+        let may = !has_its_task && !self.served.contains(volunteer) && !is_holding(turn, id, session);
+        if self.samples_left == 0 {
+            return self.copy(turn, volunteer).filter(|_| may).ok_or(WaitReason::Round);
+        }
         let steps = self.steps(turn, volunteer).filter(|_| may).ok_or(WaitReason::Round)?;
         let samples = u64::from(steps) * u64::from(turn.job.recipe.batch);
         let blocks = self.supply.take(samples);
@@ -145,12 +161,24 @@ impl<'a> Desk<'a> {
         Ok(Order { kind: TaskKind::Train, version, blocks, steps, position, deadline_millis })
     }
 
+    /// The work of somebody slower once more, where all that is left is out: whoever hands it in first
+    /// is merged, the other is credited.
+    fn copy(&mut self, turn: &Turn<'a>, volunteer: &VolunteerKey) -> Option<Order> {
+        let late = self.late.get_or_insert_with(|| tail::late(turn));
+        let leased = tail::take(turn, late, volunteer)?;
+        let (version, blocks, steps) = (turn.state.version(), leased.blocks.clone(), leased.steps);
+        self.served.insert(*volunteer);
+        self.room -= 1;
+        let deadline_millis = deadline_millis(turn, volunteer, leased.samples());
+        let position = self.position.saturating_sub(leased.samples());
+        Some(Order { kind: TaskKind::Train, version, blocks, steps, position, deadline_millis })
+    }
+
     /// Steps of this volunteer's next task; `None` where there is none for it now.
     fn steps(&self, turn: &Turn<'_>, volunteer: &VolunteerKey) -> Option<u32> {
         let (steps, samples) = (turn.job.recipe.steps, turn.job.recipe.task_samples());
         let whole = turn.presence.expected_millis(volunteer, samples);
         match &self.round {
-            Some(_) if is_training(turn, volunteer) => None,
             Some(round) => round.steps(volunteer, whole, (steps, samples)),
             None => Some(buffer::steps(turn, whole)),
         }

@@ -55,6 +55,7 @@ mod shares;
 mod snapshot;
 mod state;
 mod strategy;
+mod tail;
 
 #[cfg(test)]
 mod tests;

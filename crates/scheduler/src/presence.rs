@@ -262,6 +262,11 @@ impl Presence {
         waiting
     }
 
+    /// How many of them there are.
+    pub(crate) fn waiting_count(&self) -> usize {
+        self.sessions.values().filter(|session| session.asked_at.is_some()).count()
+    }
+
     /// Milliseconds that this volunteer takes for so many samples, where that is known.
     pub(crate) fn expected_millis(&self, volunteer: &VolunteerKey, samples: u64) -> Option<Millis> {
         self.paces.get(volunteer).map(|pace| (pace * samples as f64) as Millis)

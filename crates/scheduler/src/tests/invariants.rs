@@ -156,7 +156,11 @@ impl Auditor {
         let is_barrier = self.mode == Mode::Barrier;
         assert!(!is_barrier || of_volunteer.all(|l| l.base_version != self.version), "one task of a round at a time");
         for &block in blocks {
-            assert_eq!(self.live.insert(block, task), None, "{block:?} is out twice");
+            let before = self.live.insert(block, task);
+            assert!(
+                before.is_none_or(|task| self.leases[&task].volunteer != volunteer),
+                "{block:?} is out twice with one volunteer"
+            );
             assert!(!self.claimed.contains(&block), "{block:?} is in already");
             let before = block.epoch.checked_sub(1);
             let is_in_order =
