@@ -2,6 +2,8 @@
 
 use super::Scratch;
 use super::gemm::{Buffers, Matrix, Product, gemm};
+use super::lanes::Lanes;
+use super::slices::{dot, exp_below, largest, scale, sum, update_with};
 use crate::AttentionSizes;
 
 /// Where a head of a sample lies in packed `qkv`, in `y` and in the sums a head.
@@ -58,7 +60,7 @@ impl Geometry {
         for (query, row) in scores.chunks_exact_mut(self.t).enumerate() {
             let (seen, hidden) = row.split_at_mut(self.seen(query));
             let lse = lse[head.sums + query * self.heads];
-            seen.iter_mut().for_each(|s| *s = (*s - lse).exp());
+            exp_below(seen, lse);
             hidden.fill(0.0);
         }
     }
@@ -66,8 +68,9 @@ impl Geometry {
     /// `p (dy v^T - sum) scale`, in place of `p`; `work` is `dy v^T`.
     fn score_gradients(&self, sums: &[f32], head: &Head, p: &mut [f32], work: &[f32]) {
         for (query, (p, dp)) in p.chunks_exact_mut(self.t).zip(work.chunks_exact(self.t)).enumerate() {
-            let sum = sums[head.sums + query * self.heads];
-            p.iter_mut().zip(dp).for_each(|(p, dp)| *p *= (dp - sum) * self.scale);
+            let (seen, sum) = (self.seen(query), Lanes::splat(sums[head.sums + query * self.heads]));
+            let scale = Lanes::splat(self.scale);
+            update_with(&mut p[..seen], &dp[..seen], |p, dp| p * ((dp - sum) * scale));
         }
     }
 
@@ -98,12 +101,15 @@ pub(super) fn forward(sizes: AttentionSizes, qkv: &[f32], out: &mut [&mut [f32]]
     let [scores, _] = g.room(&mut scratch.work);
     for head in g.each_head() {
         g.scores(qkv, &head, scores, &mut scratch.gemm);
-        for (query, row) in scores.chunks_exact(g.t).enumerate() {
-            let seen = &row[..g.seen(query)];
-            let max = seen.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            lse[head.sums + query * g.heads] = max + seen.iter().map(|s| (s - max).exp()).sum::<f32>().ln();
+        for (query, row) in scores.chunks_exact_mut(g.t).enumerate() {
+            let (seen, hidden) = row.split_at_mut(g.seen(query));
+            let max = largest(seen);
+            exp_below(seen, max);
+            let sum = sum(seen);
+            scale(seen, 1.0 / sum);
+            hidden.fill(0.0);
+            lse[head.sums + query * g.heads] = max + sum.ln();
         }
-        g.probabilities(lse, &head, scores);
         let v = Matrix::new(&qkv[head.v..], g.packed, 1);
         let product = g.weighted(Matrix::new(scores, g.t, 1), v);
         gemm(product, &mut y[head.y..], g.heads * g.width, &mut scratch.gemm);
@@ -115,7 +121,7 @@ pub(super) fn grad_q(sizes: AttentionSizes, x: &[&[f32]], out: &mut [&mut [f32]]
     let g = Geometry::new(sizes);
     let [dqkv, sums] = out else { unreachable!("two outputs") };
     let rows = x[1].chunks_exact(g.width).zip(x[2].chunks_exact(g.width));
-    sums.iter_mut().zip(rows).for_each(|(s, (y, dy))| *s = y.iter().zip(dy).map(|(y, dy)| y * dy).sum());
+    sums.iter_mut().zip(rows).for_each(|(s, (y, dy))| *s = dot(y, dy));
     let [p, work] = g.room(&mut scratch.work);
     for head in g.each_head() {
         g.scores(x[0], &head, p, &mut scratch.gemm);

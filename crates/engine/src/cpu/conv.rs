@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
-use potluck_graph::PoolFn;
+use potluck_graph::{PoolFn, UnaryFn};
 
 use super::Scratch;
+use super::elementwise::unary;
 use super::gemm::{Matrix, Product, gemm};
+use super::lanes::Lanes;
+use super::slices::{add, update};
 use crate::ConvSizes;
 
 /// Sizes as indices, with what is derived from them.
@@ -68,7 +71,7 @@ impl Geometry {
         self.runs(|run, from| {
             let run = &unfolded[run];
             match stride {
-                1 => image[from..].iter_mut().zip(run).for_each(|(o, x)| *o += x),
+                1 => add(&mut image[from..][..run.len()], run),
                 _ => image[from..].iter_mut().step_by(stride).zip(run).for_each(|(o, x)| *o += x),
             }
         });
@@ -101,11 +104,11 @@ pub(super) fn forward(sizes: ConvSizes, x: &[&[f32]], [bias, relu]: [bool; 2], o
     }
     for (channel, plane) in out.chunks_exact_mut(g.pixels).enumerate() {
         if bias {
-            let b = x[2][channel % sizes.n as usize];
-            plane.iter_mut().for_each(|o| *o += b);
+            let b = Lanes::splat(x[2][channel % sizes.n as usize]);
+            update(plane, |o| o + b);
         }
         if relu {
-            plane.iter_mut().for_each(|o| *o = o.max(0.0));
+            unary(UnaryFn::Relu, plane);
         }
     }
 }

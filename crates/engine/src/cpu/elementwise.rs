@@ -2,53 +2,53 @@
 
 use potluck_graph::{BinaryFn, UnaryFn};
 
+use super::lanes::Lanes;
+use super::slices::{update, update_with, update_with_two};
 use crate::step::{dropout_hash, dropout_threshold};
 
 /// `sqrt(2 / pi)`.
 const GELU_SCALE: f32 = 0.797_884_6;
 const GELU_CUBE: f32 = 0.044_715;
 
-pub(super) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
+/// `2 u` of `gelu(x) = x (1 + tanh u) / 2 = x sigmoid(2 u)`.
+#[inline(always)]
+fn gelu_argument(x: Lanes) -> Lanes {
+    Lanes::splat(2.0 * GELU_SCALE) * (x + Lanes::splat(GELU_CUBE) * x * x * x)
 }
 
-pub(super) fn unary(f: UnaryFn, x: f32) -> f32 {
+/// `out <- f(out)`.
+pub(super) fn unary(f: UnaryFn, out: &mut [f32]) {
     match f {
-        UnaryFn::Relu => x.max(0.0),
-        UnaryFn::Gelu => 0.5 * x * (1.0 + (GELU_SCALE * (x + GELU_CUBE * x * x * x)).tanh()),
-        UnaryFn::Silu => x * sigmoid(x),
-        UnaryFn::Tanh => x.tanh(),
-        UnaryFn::Sigmoid => sigmoid(x),
-        UnaryFn::Exp => x.exp(),
-        UnaryFn::Log => x.ln(),
-        UnaryFn::Sqrt => x.sqrt(),
+        UnaryFn::Relu => update(out, |x| Lanes::splat(0.0).max(x)),
+        UnaryFn::Gelu => update(out, |x| x * gelu_argument(x).sigmoid()),
+        UnaryFn::Silu => update(out, |x| x * x.sigmoid()),
+        UnaryFn::Tanh => update(out, Lanes::tanh),
+        UnaryFn::Sigmoid => update(out, Lanes::sigmoid),
+        UnaryFn::Exp => update(out, Lanes::exp),
+        UnaryFn::Log => out.iter_mut().for_each(|x| *x = x.ln()),
+        UnaryFn::Sqrt => update(out, Lanes::sqrt),
     }
 }
 
-/// The derivative, from what the graph saved: the result, or for GELU, SiLU and log the argument.
-pub(super) fn slope(f: UnaryFn, saved: f32) -> f32 {
+/// `dy <- dy f'`, from what the graph saved: the result, or for GELU, SiLU and log the argument.
+pub(super) fn unary_grad(f: UnaryFn, saved: &[f32], dy: &mut [f32]) {
+    let one = Lanes::splat(1.0);
     match f {
-        UnaryFn::Relu => {
-            if saved > 0.0 {
-                1.0
-            } else {
-                0.0
-            }
-        }
-        UnaryFn::Gelu => {
-            let x = saved;
-            let t = (GELU_SCALE * (x + GELU_CUBE * x * x * x)).tanh();
-            0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * GELU_SCALE * (1.0 + 3.0 * GELU_CUBE * x * x)
-        }
-        UnaryFn::Silu => {
-            let s = sigmoid(saved);
-            s * (1.0 + saved * (1.0 - s))
-        }
-        UnaryFn::Tanh => 1.0 - saved * saved,
-        UnaryFn::Sigmoid => saved * (1.0 - saved),
-        UnaryFn::Exp => saved,
-        UnaryFn::Log => 1.0 / saved,
-        UnaryFn::Sqrt => 0.5 / saved,
+        UnaryFn::Relu => update_with(dy, saved, |dy, y| Lanes::splat(0.0).or_beyond(y, 0.0, dy)),
+        UnaryFn::Gelu => update_with(dy, saved, |dy, x| {
+            let s = gelu_argument(x).sigmoid();
+            let inner = Lanes::splat(2.0 * GELU_SCALE) * (one + Lanes::splat(3.0 * GELU_CUBE) * x * x);
+            dy * (s + x * s * (one - s) * inner)
+        }),
+        UnaryFn::Silu => update_with(dy, saved, |dy, x| {
+            let s = x.sigmoid();
+            dy * (s * (one + x * (one - s)))
+        }),
+        UnaryFn::Tanh => update_with(dy, saved, |dy, y| dy * (one - y * y)),
+        UnaryFn::Sigmoid => update_with(dy, saved, |dy, y| dy * (y * (one - y))),
+        UnaryFn::Exp => update_with(dy, saved, |dy, y| dy * y),
+        UnaryFn::Log => update_with(dy, saved, |dy, x| dy / x),
+        UnaryFn::Sqrt => update_with(dy, saved, |dy, y| dy * (Lanes::splat(0.5) / y)),
     }
 }
 
@@ -60,18 +60,17 @@ pub(super) fn zip(x: &[&[f32]], out: &mut [f32], f: impl Fn(f32, f32) -> f32) {
     out.iter_mut().zip(x[0].iter().zip(x[1])).for_each(|(o, (a, b))| *o = f(*a, *b));
 }
 
+/// `b` repeats every `period` values.
 pub(super) fn binary(f: BinaryFn, period: usize, x: &[&[f32]], out: &mut [f32]) {
-    let pairs = |out: &mut [f32], f: &dyn Fn(f32, f32) -> f32| {
-        for (out, a) in out.chunks_mut(period).zip(x[0].chunks(period)) {
-            out.iter_mut().zip(a.iter().zip(x[1])).for_each(|(o, (a, b))| *o = f(*a, *b));
+    for (out, a) in out.chunks_mut(period).zip(x[0].chunks(period)) {
+        let pair = [a, x[1]];
+        match f {
+            BinaryFn::Add => update_with_two(out, pair, |_, a, b| a + b),
+            BinaryFn::Sub => update_with_two(out, pair, |_, a, b| a - b),
+            BinaryFn::Mul => update_with_two(out, pair, |_, a, b| a * b),
+            BinaryFn::Div => update_with_two(out, pair, |_, a, b| a / b),
+            BinaryFn::Pow => zip(&pair, out, f32::powf),
         }
-    };
-    match f {
-        BinaryFn::Add => pairs(out, &|a, b| a + b),
-        BinaryFn::Sub => pairs(out, &|a, b| a - b),
-        BinaryFn::Mul => pairs(out, &|a, b| a * b),
-        BinaryFn::Div => pairs(out, &|a, b| a / b),
-        BinaryFn::Pow => pairs(out, &|a, b| a.powf(b)),
     }
 }
 

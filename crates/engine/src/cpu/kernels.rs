@@ -18,17 +18,23 @@ pub(super) fn run(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]], step: S
         Kernel::EmbeddingGrad { rows, width, .. } => tables::embedding_grad([rows, width], x, out[0]),
         Kernel::Norm { width, eps_bits, centred, .. } => norms::norm(width, eps_bits, centred, x, out[0]),
         Kernel::NormGrad { width, eps_bits, centred, add, .. } => {
-            norms::grad(width, eps_bits, centred, x, add, out[0]);
+            norms::grad(width, eps_bits, centred, x, add, out[0], &mut scratch.work[0]);
         }
         Kernel::NormWeightGrad { rows, width, eps_bits, centred, .. } => {
-            norms::weight_grad([rows, width], eps_bits, centred, x, out);
+            norms::weight_grad([rows, width], eps_bits, centred, x, out, &mut scratch.work[0]);
         }
         Kernel::Rope { .. } => shapes::rope(kernel, x, out[0]),
         Kernel::Attention { sizes } => attention::forward(sizes, x[0], out, scratch),
         Kernel::AttentionGradQ { sizes } => attention::grad_q(sizes, x, out, scratch),
         Kernel::AttentionGradKv { sizes } => attention::grad_kv(sizes, x, out[0], scratch),
-        Kernel::Unary { f, .. } => elementwise::map(x[0], out[0], |x| elementwise::unary(f, x)),
-        Kernel::UnaryGrad { f, .. } => elementwise::zip(x, out[0], |s, dy| dy * elementwise::slope(f, s)),
+        Kernel::Unary { f, .. } => {
+            out[0].copy_from_slice(&x[0][..out[0].len()]);
+            elementwise::unary(f, out[0]);
+        }
+        Kernel::UnaryGrad { f, .. } => {
+            out[0].copy_from_slice(&x[1][..out[0].len()]);
+            elementwise::unary_grad(f, x[0], out[0]);
+        }
         Kernel::Binary { f, period, .. } => elementwise::binary(f, period as usize, x, out[0]),
         Kernel::Affine { scale_bits, shift_bits, .. } => {
             let (scale, shift) = (f32::from_bits(scale_bits), f32::from_bits(shift_bits));

@@ -1,6 +1,7 @@
 //! Losses: each writes (loss, correct) of every row and the gradient of the mean.
 
-use super::elementwise::sigmoid;
+use super::lanes::Lanes;
+use super::slices::{exp_below, largest, scale, sum};
 
 pub(super) fn cross_entropy(classes: usize, x: &[&[f32]], out: &mut [&mut [f32]]) {
     let [stats, grad] = out else { unreachable!("two outputs") };
@@ -8,14 +9,14 @@ pub(super) fn cross_entropy(classes: usize, x: &[&[f32]], out: &mut [&mut [f32]]
     let each = x[0].chunks_exact(classes).zip(x[1]).zip(stats.chunks_exact_mut(2)).zip(grad.chunks_exact_mut(classes));
     for (((logits, label), stats), grad) in each {
         let label = label.to_bits() as usize;
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        grad.iter_mut().zip(logits).for_each(|(g, logit)| *g = (logit - max).exp());
-        let sum: f32 = grad.iter().sum();
+        let max = largest(logits);
+        grad.copy_from_slice(logits);
+        exp_below(grad, max);
+        let sum = sum(grad);
         stats[0] = sum.ln() - (logits[label] - max);
         stats[1] = if first_largest(logits) == label { 1.0 } else { 0.0 };
-        for (class, g) in grad.iter_mut().enumerate() {
-            *g = (*g / sum - if class == label { 1.0 } else { 0.0 }) / rows as f32;
-        }
+        scale(grad, 1.0 / (sum * rows as f32));
+        grad[label] -= 1.0 / rows as f32;
     }
 }
 
@@ -40,6 +41,6 @@ pub(super) fn binary_cross_entropy(x: &[&[f32]], out: &mut [&mut [f32]]) {
         let loss = (1.0 + (-logit.abs()).exp()).ln() + logit.max(0.0) - logit * t;
         let correct = (*logit > 0.0) == (*t > 0.5);
         stats.copy_from_slice(&[loss, if correct { 1.0 } else { 0.0 }]);
-        *grad = (sigmoid(*logit) - t) / count;
+        *grad = (Lanes::splat(*logit).sigmoid().to_array()[0] - t) / count;
     }
 }

@@ -1,8 +1,10 @@
 //! The matrix product with what is fused to it: bias, a function or a term, sums of rows.
 
 use super::Scratch;
-use super::elementwise::{slope, unary};
+use super::elementwise::{unary, unary_grad};
 use super::gemm::{Matrix, Product, gemm};
+use super::lanes::Lanes;
+use super::slices::{add, update_with};
 use crate::{Form, Kernel, Then};
 
 /// `out = then(a . b + bias)`; see [`Kernel::MatMul`].
@@ -23,7 +25,7 @@ pub(super) fn matmul(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]], scra
     gemm(Product::new([m, n, k], a, b), out[0], n, &mut scratch.gemm);
     if bias {
         for row in out[0].chunks_exact_mut(n) {
-            row.iter_mut().zip(x[2]).for_each(|(o, b)| *o += b);
+            add(row, x[2]);
         }
     }
     let extra = x.get(2 + usize::from(bias)).copied().unwrap_or_default();
@@ -32,7 +34,7 @@ pub(super) fn matmul(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]], scra
         let sums = &mut *out[1];
         sums.fill(0.0);
         for row in x[0].chunks_exact(m).take(k) {
-            sums.iter_mut().zip(row).for_each(|(s, a)| *s += a);
+            add(sums, row);
         }
     }
 }
@@ -62,13 +64,13 @@ fn finish(then: Then, extra: &[f32], out: &mut [&mut [f32]]) {
                 let [out, kept] = out else { unreachable!("two outputs") };
                 kept.copy_from_slice(out);
             }
-            out[0].iter_mut().for_each(|o| *o = unary(f, *o));
+            unary(f, out[0]);
         }
-        Then::UnaryGrad { f } => out[0].iter_mut().zip(extra).for_each(|(o, saved)| *o *= slope(f, *saved)),
-        Then::Add => out[0].iter_mut().zip(extra).for_each(|(o, e)| *o += e),
+        Then::UnaryGrad { f } => unary_grad(f, extra, out[0]),
+        Then::Add => add(out[0], extra),
         Then::Blend { alpha_bits, beta_bits } => {
-            let (alpha, beta) = (f32::from_bits(alpha_bits), f32::from_bits(beta_bits));
-            out[0].iter_mut().zip(extra).for_each(|(o, e)| *o = alpha * *o + beta * e);
+            let [alpha, beta] = [alpha_bits, beta_bits].map(|bits| Lanes::splat(f32::from_bits(bits)));
+            update_with(out[0], extra, |o, e| alpha * o + beta * e);
         }
     }
 }

@@ -6,6 +6,7 @@ mod conv;
 mod elementwise;
 mod gemm;
 mod kernels;
+mod lanes;
 mod losses;
 mod matmul;
 mod norms;
@@ -14,6 +15,7 @@ mod optimizer;
 mod packed;
 mod rows;
 mod shapes;
+mod slices;
 mod tables;
 #[cfg(any(target_arch = "wasm32", test))]
 mod tile;

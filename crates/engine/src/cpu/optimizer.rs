@@ -1,11 +1,13 @@
 //! The optimizer's kernels over the arenas.
 
+use super::lanes::{self, Lanes};
+use super::slices::update_with;
 use crate::{Kernel, Stack, kernel::NORM_PARTIALS, step::StepValues};
 
 pub(super) fn norm_partials(gradients: &[f32], out: &mut [f32]) {
     out.fill(0.0);
     for row in gradients.chunks(NORM_PARTIALS as usize) {
-        out.iter_mut().zip(row).for_each(|(o, g)| *o += g * g);
+        update_with(out, row, |o, g| o + g * g);
     }
 }
 
@@ -30,14 +32,21 @@ pub(super) fn adamw(kernel: &Kernel, state: State<'_>, gradients: &[f32], scale:
     let [beta1, beta2, eps, weight_decay] = constants.map(f32::from_bits);
     let State { parameters, m, v } = state;
     let StepValues { lr, correction1, correction2, dropout: _ } = step;
+    let [scale, lr, correction1, correction2, eps] = [scale, lr, correction1, correction2, eps].map(Lanes::splat);
+    let [keep1, keep2, take1, take2] = [beta1, beta2, 1.0 - beta1, 1.0 - beta2].map(Lanes::splat);
     let mut part = |from: u32, to: u32, decay: f32| {
-        let (from, to) = (from as usize, to.max(from) as usize);
-        let all = parameters[from..to].iter_mut().zip(&mut m[from..to]).zip(&mut v[from..to]).zip(&gradients[from..to]);
-        for (((p, m), v), gradient) in all {
-            let g = gradient * scale;
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * g * g;
-            *p -= lr * (*m * correction1 / ((*v * correction2).sqrt() + eps) + decay * *p);
+        let (from, to, decay) = (from as usize, to.max(from) as usize, Lanes::splat(decay));
+        let [parameters, m, v] = [&mut parameters[from..to], &mut m[from..to], &mut v[from..to]]
+            .map(|values| values.chunks_mut(lanes::COUNT));
+        for (((p, m), v), gradient) in parameters.zip(m).zip(v).zip(gradients[from..to].chunks(lanes::COUNT)) {
+            let g = Lanes::load_front(gradient) * scale;
+            let first = keep1 * Lanes::load_front(m) + take1 * g;
+            let second = keep2 * Lanes::load_front(v) + take2 * g * g;
+            let before = Lanes::load_front(p);
+            let step = first * correction1 / ((second * correction2).sqrt() + eps) + decay * before;
+            first.store_front(m);
+            second.store_front(v);
+            (before - lr * step).store_front(p);
         }
     };
     part(0, skip_start, weight_decay);

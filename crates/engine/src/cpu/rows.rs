@@ -1,11 +1,13 @@
 //! Softmax of rows, and the largest along a dimension.
 
+use super::lanes::Lanes;
+use super::slices::{dot, exp_below, largest, scale, sum, update_with_two};
+
 pub(super) fn softmax(width: usize, x: &[f32], out: &mut [f32]) {
     for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-        let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        out.iter_mut().zip(x).for_each(|(o, x)| *o = (x - max).exp());
-        let sum: f32 = out.iter().sum();
-        out.iter_mut().for_each(|o| *o /= sum);
+        out.copy_from_slice(x);
+        exp_below(out, largest(x));
+        scale(out, 1.0 / sum(out));
     }
 }
 
@@ -13,8 +15,8 @@ pub(super) fn softmax(width: usize, x: &[f32], out: &mut [f32]) {
 pub(super) fn softmax_grad(width: usize, x: &[&[f32]], out: &mut [f32]) {
     let rows = x[0].chunks_exact(width).zip(x[1].chunks_exact(width));
     for (out, (y, dy)) in out.chunks_exact_mut(width).zip(rows) {
-        let along: f32 = y.iter().zip(dy).map(|(y, dy)| y * dy).sum();
-        out.iter_mut().zip(y.iter().zip(dy)).for_each(|(o, (y, dy))| *o = y * (dy - along));
+        let along = Lanes::splat(dot(y, dy));
+        update_with_two(out, [y, dy], |_, y, dy| y * (dy - along));
     }
 }
 

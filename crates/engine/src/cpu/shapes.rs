@@ -1,5 +1,6 @@
 //! Kernels that move or add up values without changing them: copies, sums, rotations.
 
+use super::slices::{self, add};
 use crate::{Copy, Kernel, Reduce};
 
 pub(super) fn copy(copy: Copy, x: &[f32], out: &mut [f32]) {
@@ -41,13 +42,17 @@ pub(super) fn reduce(reduce: Reduce, x: &[f32], out: &mut [f32]) {
         for i in 0..counts[0] {
             for j in 0..counts[1] {
                 let base = outer * outer_stride + i * strides[0] + j * strides[1];
-                for (o, x) in group.iter_mut().zip(x[base..].iter().step_by(inner_stride.max(1))) {
-                    *o += x;
+                match inner_stride {
+                    1 => add(group, &x[base..]),
+                    _ => {
+                        let values = x[base..].iter().step_by(inner_stride.max(1));
+                        group.iter_mut().zip(values).for_each(|(o, x)| *o += x);
+                    }
                 }
             }
         }
     }
-    out.iter_mut().for_each(|o| *o *= scale);
+    slices::scale(out, scale);
 }
 
 pub(super) fn rope(kernel: &Kernel, x: &[&[f32]], out: &mut [f32]) {

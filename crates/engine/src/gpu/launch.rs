@@ -35,7 +35,8 @@ pub(super) struct Launch {
 
 macro_rules! shader {
     ($name:literal) => {
-        ($name, include_str!(concat!("../../../../shaders/", $name, ".wgsl")))
+        // Without comments and indentation: see `build.rs`.
+        ($name, include_str!(concat!(env!("OUT_DIR"), "/", $name, ".wgsl")))
     };
 }
 pub(super) use shader;
