@@ -9,6 +9,7 @@ pub mod deadline;
 pub mod facts;
 pub mod fleet;
 pub mod job;
+pub mod load;
 pub mod program;
 pub mod server;
 pub mod volunteer;

@@ -122,6 +122,13 @@ impl Running {
         let _ = self.child.wait();
     }
 
+    /// The largest resident set that it had so far; 0 where the system does not say.
+    pub fn memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        kilobytes.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
+    }
+
     /// All that it said so far, in order.
     pub fn everything(&self) -> String {
         self.said.iter().map(|line| format!("  {}\n", line.text())).collect()

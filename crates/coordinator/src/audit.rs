@@ -17,6 +17,7 @@ use crate::{
     job::JournalError,
     job::fact_of,
     log::{EventLog, Head, LogError, SqliteLog},
+    packs::Packs,
     stores::Stores,
 };
 
@@ -285,7 +286,7 @@ impl Audit {
     }
 
     /// Makes a version again before its fact is applied.
-    async fn remake(&mut self, fact: &Fact, blobs: &Blobs, updates: &Blobs) -> Result<(), AuditError> {
+    async fn remake(&mut self, fact: &Fact, blobs: &Blobs, updates: &Packs) -> Result<(), AuditError> {
         match fact {
             Fact::JobCreated { facts, base, .. } => {
                 let theta = blobs.get(*base, limits::BLOB_BYTES_MAX).await?;
@@ -310,7 +311,7 @@ impl Audit {
         version: Version,
         stored: BlobId,
         (parts, outer): (&[Contribution], Option<OuterStep>),
-        updates: &Blobs,
+        updates: &Packs,
     ) -> Result<Option<Model>, AuditError> {
         let Some(job) = self.state.job() else { return Ok(None) };
         let Some((parts, outer)) = self.state.merge_of(parts, outer) else { return Ok(None) };
@@ -359,7 +360,7 @@ async fn read_update(
     part: &MergePart,
     encoding: UpdateEncoding,
     count: usize,
-    updates: &Blobs,
+    updates: &Packs,
 ) -> Result<Result<Vec<f32>, DecodeError>, BlobError> {
     let bytes = updates.get(part.update, potluck_update::encoded_len(encoding, count)).await?;
     Ok(decode(encoding, count, &bytes))

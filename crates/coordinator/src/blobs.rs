@@ -11,7 +11,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload, local::LocalFileSyst
 use potluck_protocol::BlobId;
 
 /// Why a blob cannot be stored or read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlobError {
     /// There is no such blob.
@@ -122,14 +122,20 @@ fn missing(id: BlobId, error: object_store::Error) -> BlobError {
     }
 }
 
+/// The same of a file that is read or written here.
+pub(crate) fn explain_io(path: &Path, error: &io::Error) -> BlobError {
+    if is_full(error) { BlobError::DiskFull } else { BlobError::Store(format!("{}: {error}", path.display())) }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
 /// Looks for a full disk among the causes; it is the one error an owner can mend at once.
 fn explain(error: object_store::Error) -> BlobError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(e) = cause {
-        let full = |e: &io::Error| {
-            matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
-        };
-        if e.downcast_ref::<io::Error>().is_some_and(full) {
+        if e.downcast_ref::<io::Error>().is_some_and(is_full) {
             return BlobError::DiskFull;
         }
         cause = e.source();

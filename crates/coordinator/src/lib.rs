@@ -30,6 +30,7 @@ mod http;
 mod job;
 mod lineage;
 mod log;
+mod packs;
 mod problem;
 mod served;
 mod shared;

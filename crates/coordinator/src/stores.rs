@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     blobs::{BlobError, Blobs},
+    packs::Packs,
     served::ServedBlobs,
 };
 
@@ -41,8 +42,8 @@ impl Stores {
 
     /// The uploads of one job, a store of their own: what is not among `blobs` cannot be served by
     /// mistake, and can be swept without looking at 64 Ki blocks.
-    pub(crate) fn updates_of(&self, job: &JobName) -> Result<Blobs, BlobError> {
-        Blobs::in_folder(&self.folder.join("updates").join(job.as_str()))
+    pub(crate) fn updates_of(&self, job: &JobName) -> Result<Packs, BlobError> {
+        Packs::in_folder(&self.folder.join("updates").join(job.as_str()))
     }
 
     /// The outer momenta of one job, in a store of their own for the same reasons.

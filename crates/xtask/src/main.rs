@@ -13,6 +13,7 @@ mod crash;
 mod drivers;
 mod fingerprint;
 mod lab;
+mod load;
 mod measure;
 mod models;
 mod ops;
@@ -49,6 +50,8 @@ cargo xtask COMMAND
   ci                fmt, clippy (native and wasm32), docs, tidy, types, dependencies, spelling
   crash             kill the coordinator at 200 random moments under load, check that nothing is lost;
                     `cargo xtask crash --help` says how
+  load              starts on a million facts, durable facts in a second, acknowledgements under load;
+                    `cargo xtask load --help` says how
   sim NAME          simulate training together and print what it comes to; `cargo xtask sim --help`
                     lists what there is
   tidy              the project's own rules: crate arrows, module docs, file lengths, words
@@ -129,6 +132,7 @@ fn run() -> Result<()> {
             ci::run(&project, &mut phases)?;
         }
         "crash" => crash::run(&project, &mut phases, &mut parser)?,
+        "load" => load::run(&project, &mut phases, &mut parser)?,
         "sim" => {
             let arguments = rest(&mut parser)?;
             sim::run(&project, &mut phases, &arguments)?;

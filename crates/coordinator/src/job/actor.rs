@@ -229,6 +229,7 @@ impl Actor {
                 checked = finished(&mut self.past) => {
                     self.past = None;
                     checked.map_err(|e| Failure::Broken(e.to_string()))??;
+                    tracing::info!("job {}: the facts before the snapshot follow from each other", self.card.name);
                     continue;
                 }
                 merged = finished(&mut self.merging) => {

@@ -139,13 +139,15 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::packs::Packs;
 
     #[tokio::test]
     async fn a_merge_that_is_not_finite_leaves_the_version_as_it_was() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = |name: &str| Blobs::in_folder(&folder.path().join(name)).expect("a store");
         let encoding = UpdateEncoding::Int8;
-        let uploads = Arc::new(Uploads::new(store("updates"), encoding, 2));
+        let updates = Packs::in_folder(&folder.path().join("updates")).expect("packs");
+        let uploads = Arc::new(Uploads::new(updates, encoding, 2));
         let bench = Bench {
             blobs: store("blobs"),
             momenta: store("momenta"),

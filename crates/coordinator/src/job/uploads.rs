@@ -11,12 +11,12 @@ use potluck_protocol::{BlobId, TaskId, UpdateEncoding, limits};
 use potluck_scheduler::UpdateFacts;
 use tokio::sync::{RwLock, Semaphore};
 
-use crate::blobs::{BlobError, Blobs};
+use crate::{blobs::BlobError, packs::Packs};
 
 /// The uploads of one job.
 #[derive(Debug)]
 pub(crate) struct Uploads {
-    store: Blobs,
+    store: Packs,
     encoding: UpdateEncoding,
     parameters: usize,
     known: Mutex<Known>,
@@ -59,7 +59,7 @@ impl Drop for Arrival<'_> {
 }
 
 impl Uploads {
-    pub(crate) fn new(store: Blobs, encoding: UpdateEncoding, parameters: usize) -> Self {
+    pub(crate) fn new(store: Packs, encoding: UpdateEncoding, parameters: usize) -> Self {
         let (known, sweeping, arriving) = (Mutex::default(), RwLock::default(), Mutex::default());
         Self { store, encoding, parameters, known, sweeping, archive: None, arriving }
     }
@@ -233,7 +233,7 @@ mod tests {
 
     fn uploads() -> (tempfile::TempDir, Uploads, Semaphore) {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Blobs::in_folder(folder.path()).expect("a store");
+        let store = Packs::in_folder(folder.path()).expect("a store");
         (folder, Uploads::new(store, UpdateEncoding::Int8, 3), Semaphore::new(1))
     }
 
@@ -285,7 +285,7 @@ mod tests {
         uploads.bytes(first).await.expect("pinned");
         assert!(uploads.bytes(second).await.is_err(), "the oldest of the others goes");
         assert!(!uploads.pin(ONE, second));
-        let again = Uploads::new(Blobs::in_folder(folder.path()).expect("a store"), UpdateEncoding::Int8, 3);
+        let again = Uploads::new(Packs::in_folder(folder.path()).expect("a store"), UpdateEncoding::Int8, 3);
         again.pin_accepted([(ONE, first)]);
         again.sweep(&BTreeSet::new()).await.expect("swept");
         again.bytes(first).await.expect("pinned after a restart too");
@@ -321,7 +321,7 @@ mod tests {
     async fn an_upload_is_found_again_after_a_restart_or_swept() {
         let (folder, uploads, decoding) = uploads();
         let id = keep(&uploads, &decoding, ONE, 1.0).await;
-        let again = Uploads::new(Blobs::in_folder(folder.path()).expect("a store"), UpdateEncoding::Int8, 3);
+        let again = Uploads::new(Packs::in_folder(folder.path()).expect("a store"), UpdateEncoding::Int8, 3);
         assert_eq!(again.find(ONE, id), None);
         let facts = again.recall(ONE, id, &decoding).await.expect("readable").expect("found");
         assert!(facts.finite && facts.well_formed);

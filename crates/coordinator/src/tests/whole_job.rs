@@ -145,8 +145,9 @@ async fn every_commit_names_what_is_stored_and_drops_what_was_merged() {
     assert_eq!(merged.len(), 3);
     let files = |folder: &str| -> usize {
         let folders = std::fs::read_dir(ground.folder().join("data").join(folder).join("tiny")).expect("a folder");
-        let inside = |folder: std::io::Result<std::fs::DirEntry>| {
-            std::fs::read_dir(folder.expect("an entry").path()).expect("a folder").count()
+        let inside = |entry: std::io::Result<std::fs::DirEntry>| {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { std::fs::read_dir(path).expect("a folder").count() } else { 1 }
         };
         folders.map(inside).sum()
     };
