@@ -1,3 +1,5 @@
+//! Packs that are cut, flipped, emptied and shared, and what is found in them.
+
 use super::*;
 
 fn bytes(n: u8) -> Bytes {
