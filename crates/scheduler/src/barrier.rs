@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use potluck_protocol::{Millis, VolunteerKey, limits};
 
+use crate::Leased;
 use crate::crowd::GRACE_TASKS;
 use crate::decide::Turn;
 use crate::shares::cap;
@@ -34,10 +35,10 @@ impl Quorum {
             let at = handed_in.entry(pending.volunteer).or_insert(pending.at);
             *at = pending.at.min(*at);
         }
-        let awaited = turn.state.leases().filter(|(_, l)| l.trains() && l.base_version == version);
+        let awaited = turn.state.leases().filter(|(_, l)| l.base_version == version && is_useful(turn, l));
         let missing = awaited
             .map(|(_, leased)| leased.volunteer)
-            .filter(|volunteer| !handed_in.contains_key(volunteer) && turn.presence.is_expected(volunteer, turn.now))
+            .filter(|volunteer| !handed_in.contains_key(volunteer))
             .collect();
         Self { handed_in, missing }
     }
@@ -71,10 +72,14 @@ fn is_finishing(turn: &Turn<'_>) -> bool {
 /// of the current version, and at the end of the job any.
 pub(crate) fn is_awaited(turn: &Turn<'_>) -> bool {
     let (version, any_base) = (turn.state.version(), is_finishing(turn));
-    turn.state.leases().any(|(_, leased)| {
-        let is_of_round = leased.trains() && (any_base || leased.base_version == version);
-        is_of_round && turn.presence.is_expected(&leased.volunteer, turn.now)
-    })
+    turn.state.leases().any(|(_, leased)| (any_base || leased.base_version == version) && is_useful(turn, leased))
+}
+
+/// True where somebody who is there computes something that nobody has handed in yet.
+fn is_useful(turn: &Turn<'_>, leased: &Leased) -> bool {
+    leased.trains()
+        && turn.presence.is_expected(&leased.volunteer, turn.now)
+        && !turn.state.blocks().any_claimed(&leased.blocks)
 }
 
 /// Since when something waits for the round's end; `None` where nothing does.

@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use potluck_protocol::{Millis, Recipe, ServerMessage, Split, Statement, StrategyName, TaskId, TaskKind, VolunteerKey};
+use potluck_protocol::{
+    Millis, Recipe, ServerMessage, Split, Statement, StrategyName, TaskId, TaskKind, VolunteerKey, limits,
+};
 
 use super::fixture::{EPOCH, blob, created, evaluated, key, result, trained};
 use super::invariants::Auditor;
 use crate::random::SplitMix;
 use crate::{Contribution, Control, Core, Effect, Fact, Input, SessionId, State, UpdateFacts, named};
+
+/// After the trouble everybody is back within this.
+const CALM_DOWN_MILLIS: Millis = 30_000;
 
 /// The only trusted key.
 const EVALUATOR: u8 = 255;
@@ -39,6 +44,8 @@ type Report = (Statement, Option<UpdateFacts>);
 struct Agent {
     key: VolunteerKey,
     is_trusted: bool,
+    /// Connected and silent for good: a laptop that sleeps behind a socket that stays open.
+    is_frozen: bool,
     session: Option<SessionId>,
     /// Milliseconds that it takes for a task.
     pace: Millis,
@@ -71,6 +78,8 @@ pub(super) struct World {
     queued: u64,
     sessions: u64,
     process: u32,
+    /// When there was a version, an evaluation or an end last.
+    progressed_at: Millis,
 }
 
 impl World {
@@ -95,6 +104,7 @@ impl World {
             queued: 0,
             sessions: 0,
             process: 0,
+            progressed_at: EPOCH,
             plan,
         };
         world.step(Input::Started);
@@ -110,6 +120,7 @@ impl World {
         self.agents.push(Agent {
             key: key(name),
             is_trusted: name == EVALUATOR,
+            is_frozen: false,
             session: None,
             pace,
             held: Vec::new(),
@@ -146,6 +157,7 @@ impl World {
         match event {
             Event::Tick => {
                 self.step(Input::Tick);
+                self.check_progress();
                 self.at(250, Event::Tick);
             }
             Event::Trouble => self.trouble(),
@@ -163,6 +175,11 @@ impl World {
     fn step(&mut self, input: Input) -> Vec<Effect> {
         let (facts, effects) = self.core.step(self.now, &input);
         facts.iter().for_each(|fact| self.auditor.observe(fact));
+        let is_progress =
+            |fact: &Fact| matches!(fact, Fact::Committed { .. } | Fact::Evaluated { .. } | Fact::Finished { .. });
+        if facts.iter().any(is_progress) {
+            self.progressed_at = self.now;
+        }
         self.log.extend(facts);
         effects.iter().for_each(|effect| self.perform(effect));
         effects
@@ -194,6 +211,9 @@ impl World {
     }
 
     fn receive(&mut self, agent: usize, session: SessionId, message: &ServerMessage) {
+        if self.agents[agent].is_frozen {
+            return;
+        }
         match message {
             ServerMessage::Lease(lease) => {
                 let evaluates = if let TaskKind::Evaluate { split } = lease.task.kind { Some(split) } else { None };
@@ -215,7 +235,8 @@ impl World {
     }
 
     fn ask(&mut self, agent: usize, session: SessionId) {
-        if self.agents[agent].session == Some(session) && self.agents[agent].held.is_empty() {
+        let Agent { is_frozen, ref held, session: connected, .. } = self.agents[agent];
+        if connected == Some(session) && held.is_empty() && !is_frozen {
             let effects = self.step(Input::Asked { session });
             let is_answer = |e: &Effect| match e {
                 Effect::Send { session: to, .. } => *to == session,
@@ -233,6 +254,7 @@ impl World {
         self.sessions += 1;
         let session = SessionId(self.sessions);
         let agent = &mut self.agents[index];
+        agent.is_frozen = false;
         agent.session = Some(session);
         let (volunteer, trusted) = (agent.key, agent.is_trusted);
         let unsent = std::mem::take(&mut agent.unsent);
@@ -291,7 +313,7 @@ impl World {
         let next = self.random.below(400);
         self.at(next, Event::Trouble);
         let agent = self.random.below(self.agents.len() as u64) as usize;
-        match self.random.below(16) {
+        match self.random.below(17) {
             0 | 1 => self.disconnect(agent, false),
             2 | 3 => {
                 self.disconnect(agent, false);
@@ -311,6 +333,7 @@ impl World {
             9 => drop(self.step(Input::Control(Control::Pause))),
             10 | 11 => drop(self.step(Input::Control(Control::Resume))),
             12 => self.give_back(agent),
+            16 if self.random.below(4) == 0 => self.freeze(agent),
             13 => {
                 if let Some(session) = self.agents[agent].session {
                     self.step(Input::Asked { session });
@@ -340,6 +363,14 @@ impl World {
         self.step(Input::Left { session });
         let away = self.random.below(20_000);
         self.at(away, Event::Rejoin(agent));
+    }
+
+    /// What it holds is never handed in, and it says nothing any more.
+    fn freeze(&mut self, agent: usize) {
+        if !self.agents[agent].is_trusted && self.agents[agent].session.is_some() {
+            self.forget(agent);
+            self.agents[agent].is_frozen = true;
+        }
     }
 
     fn forget(&mut self, agent: usize) {
@@ -412,6 +443,14 @@ impl World {
     /// The facts so far.
     pub(super) fn log(&self) -> &[Fact] {
         &self.log
+    }
+
+    /// Once volunteers stay there is a version, an evaluation or an end within what the longest lease
+    /// and the longest buffer may take.
+    fn check_progress(&self) {
+        let bound = limits::LEASE_MILLIS_MAX + 2 * limits::BUFFER_MILLIS_MAX + CALM_DOWN_MILLIS;
+        let since = self.progressed_at.max(EPOCH + self.plan.chaos_millis);
+        assert!(self.now < since + bound, "nothing follows since {since}: {:?}", self.core.presence());
     }
 
     /// The log alone gives the same state; every block is somewhere; the tally is right.

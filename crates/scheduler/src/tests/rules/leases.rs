@@ -50,10 +50,10 @@ fn between_deadline_and_expiry_the_first_result_wins_and_the_other_is_credited()
             46000 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
+                merge v1, momentum 0.6: 1 100%
             46100 done b 2
                 accepted 2: 256 samples, late
                 -> b: thanks for 2, 1 tasks and 256 samples so far
-                merge v1, momentum 0.6: 1 100%
             47000 merged
                 committed v1: 1 100%
         "#]],

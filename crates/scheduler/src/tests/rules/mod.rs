@@ -8,6 +8,7 @@ mod modes;
 mod owner;
 mod results;
 mod rounds;
+mod tail;
 
 use potluck_protocol::Recipe;
 
