@@ -68,6 +68,7 @@ pub use leases::{HandedIn, Leased};
 pub use lineage::{Fork, Lineage, Standing};
 pub use presence::{Presence, Session};
 pub use records::{Job, Phase, Tally, VersionRecord};
+pub use shares::{shares, weight};
 pub use snapshot::{STATE_SCHEMA, StateError};
 pub use state::State;
 pub use strategy::{Mode, Strategy, named};

@@ -14,7 +14,7 @@ const SHARE_MAX: f64 = 0.2;
 const SLACK: f64 = 1e-12;
 
 /// The weight of an update before the cap: samples x (1 + staleness)^(-1/2).
-pub(crate) fn weight(samples: u64, staleness: u64) -> f64 {
+pub fn weight(samples: u64, staleness: u64) -> f64 {
     samples as f64 / (1.0 + staleness as f64).sqrt()
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn cap(count: usize) -> f64 {
 
 /// Shares that add up to 1, in the order of the parts. What the cap cuts off goes to the others in
 /// proportion; parts of one volunteer keep their proportion to each other. Weights are above 0.
-pub(crate) fn shares(parts: &[(VolunteerKey, f64)]) -> Vec<f32> {
+pub fn shares(parts: &[(VolunteerKey, f64)]) -> Vec<f32> {
     let mut totals: BTreeMap<VolunteerKey, f64> = BTreeMap::new();
     for &(volunteer, weight) in parts {
         *totals.entry(volunteer).or_default() += weight;

@@ -13,15 +13,20 @@ potluck-simulator NAME [options]
 
   diloco    volunteers who train apart and merge, against one machine that sees the same samples
   codec     what the encoding of updates and versions costs in loss, and what it saves in bytes
+  hetero    four levels of speed: how work follows it, and what becomes of late updates
+  churn     updates that are lost, and volunteers who grow more and fewer
   waste     a crowd that comes and goes: what becomes of what it computes
   scale     a growing crowd: how much of its power reaches the model, and what the scheduler costs
+  band      a job file under four visitors who come and go: the losses that it may end with
 
   --full        every row of the committed table, instead of those that end within 12 minutes
-  --seeds N     repetitions of every row (3)
+  --seeds N     repetitions of every row (3; band 20)
   --seed S      the first of them (0); a run repeats from it
-  --only WORD   diloco, codec: only rows whose name holds the word
+  --only WORD   where a text is learnt: only rows whose name holds the word
   --threads N   rows that are trained at once (all cores)
-  --text FILE   diloco, codec: the text that is learnt; UTF-8, at least a million characters
+  --text FILE   the text that diloco, hetero, churn and codec learn; UTF-8, at least a million characters
+  --resume FILE where a text is learnt: runs that ended are kept in the file and not run again
+  --job FILE    band: the job
   --out FILE    write rows and limits as JSON
 ";
 
@@ -41,8 +46,8 @@ pub struct Arguments {
     pub name: String,
     /// Every row of the committed table.
     pub full: bool,
-    /// Repetitions.
-    pub seeds: u64,
+    /// Repetitions, where it is not the simulation's own number.
+    pub seeds: Option<u64>,
     /// The first seed.
     pub seed: u64,
     /// Rows whose name holds this.
@@ -51,8 +56,19 @@ pub struct Arguments {
     pub threads: usize,
     /// The text.
     pub text: Option<PathBuf>,
+    /// The job file.
+    pub job: Option<PathBuf>,
+    /// Where runs that ended are kept.
+    pub resume: Option<PathBuf>,
     /// Where the report goes.
     pub out: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// The seeds of a simulation that repeats each row so often unless told otherwise.
+    pub(crate) fn seeds_or(&self, usual: u64) -> Vec<u64> {
+        (self.seed..).take(self.seeds.unwrap_or(usual) as usize).collect()
+    }
 }
 
 impl Request {
@@ -64,22 +80,26 @@ impl Request {
         let mut arguments = Arguments {
             name: String::new(),
             full: false,
-            seeds: 3,
+            seeds: None,
             seed: 0,
             only: None,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             text: None,
+            job: None,
+            resume: None,
             out: None,
         };
         while let Some(argument) = parser.next()? {
             match argument {
                 Long("help") | Short('h') => return Ok(Self::Help),
                 Long("full") => arguments.full = true,
-                Long("seeds") => arguments.seeds = parser.value()?.parse()?,
+                Long("seeds") => arguments.seeds = Some(parser.value()?.parse()?),
                 Long("seed") => arguments.seed = parser.value()?.parse()?,
                 Long("only") => arguments.only = Some(parser.value()?.string()?),
                 Long("threads") => arguments.threads = parser.value()?.parse()?,
                 Long("text") => arguments.text = Some(parser.value()?.into()),
+                Long("job") => arguments.job = Some(parser.value()?.into()),
+                Long("resume") => arguments.resume = Some(parser.value()?.into()),
                 Long("out") => arguments.out = Some(parser.value()?.into()),
                 Value(name) if arguments.name.is_empty() => arguments.name = name.string()?,
                 other => return Err(other.unexpected().into()),
@@ -91,7 +111,7 @@ impl Request {
         if !NAMES.contains(&arguments.name.as_str()) {
             bail!("`{}` is no simulation; these are: {}", arguments.name, NAMES.join(", "));
         }
-        if arguments.seeds == 0 || arguments.threads == 0 {
+        if arguments.seeds == Some(0) || arguments.threads == 0 {
             bail!("--seeds and --threads are at least 1");
         }
         Ok(Self::Run(arguments))
@@ -109,7 +129,7 @@ mod tests {
     #[test]
     fn a_name_and_its_options() {
         let Ok(Request::Run(arguments)) = parse(&["diloco", "--seeds", "5", "--full"]) else { panic!("a request") };
-        assert_eq!((arguments.name.as_str(), arguments.seeds, arguments.full), ("diloco", 5, true));
+        assert_eq!((arguments.name.as_str(), arguments.seeds, arguments.full), ("diloco", Some(5), true));
     }
 
     #[test]

@@ -45,6 +45,10 @@ impl Report {
         self.rows.push(cells.into_iter().collect());
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     pub(crate) fn limit(&mut self, what: impl Into<String>, limit: f64, value: f64) {
         self.limits.push(Limit { what: what.into(), limit, value });
     }

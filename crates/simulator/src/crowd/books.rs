@@ -31,7 +31,22 @@ pub(crate) struct Books {
     pub(crate) down_bytes: u64,
     /// What the core took of a real processor, all inputs together. Not part of what repeats.
     pub(crate) core: Duration,
+    /// Evaluations on `valid`, in the order in which they came in.
+    pub(crate) evaluations: Vec<Seen>,
+    /// The last version of a job that finished, and when that was.
+    pub(crate) finished: Option<(Version, Millis)>,
     bases: BTreeMap<TaskId, Version>,
+}
+
+/// An evaluation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Seen {
+    /// When the version was made.
+    pub(crate) made_at: Millis,
+    pub(crate) version: Version,
+    /// Samples merged into it.
+    pub(crate) samples: u64,
+    pub(crate) loss: f32,
 }
 
 impl Books {
@@ -54,6 +69,7 @@ impl Books {
                 self.staleness += stale.iter().sum::<u64>();
                 self.stale_commits += u64::from(stale.iter().any(|&staleness| staleness > 0));
             }
+            Fact::Finished { at, version } => self.finished = Some((*version, *at)),
             _ => {}
         }
     }
@@ -62,6 +78,12 @@ impl Books {
     pub(super) fn was_there(&mut self, millis: Millis, speed: f64) {
         self.present += millis;
         self.possible_flops += millis as f64 * speed;
+    }
+
+    /// When the first version was made that is as good as this, in what was seen of them, and the
+    /// samples of that version.
+    pub(crate) fn reached(&self, loss: f32) -> Option<Seen> {
+        self.evaluations.iter().find(|seen| seen.loss <= loss).copied()
     }
 
     /// Updates in a commit, in the mean.

@@ -1,6 +1,7 @@
 //! The churn model: who comes, how long they stay, and what they bring. A guess, in the words of
 //! ranges and medians, to be replaced when real visits were seen.
 
+use std::collections::VecDeque;
 use std::f64::consts::TAU;
 
 use potluck_graph::random::SplitMix64;
@@ -45,6 +46,33 @@ pub(crate) struct Churn {
     equal: bool,
 }
 
+/// Who comes when.
+#[derive(Debug, Clone)]
+pub(crate) enum Arrivals {
+    /// Strangers, as the churn model has them.
+    Churn(Churn),
+    /// These, in the order of their coming.
+    Cast(VecDeque<(Millis, Draw)>),
+}
+
+impl Arrivals {
+    /// When the next one comes after `now`.
+    pub(crate) fn next(&mut self, now: Millis) -> Option<Millis> {
+        match self {
+            Self::Churn(churn) => Some(churn.next_arrival(now)),
+            Self::Cast(cast) => cast.front().map(|(at, _)| *at),
+        }
+    }
+
+    /// Who came.
+    pub(crate) fn visitor(&mut self) -> Option<Draw> {
+        match self {
+            Self::Churn(churn) => Some(churn.visitor()),
+            Self::Cast(cast) => cast.pop_front().map(|(_, draw)| draw),
+        }
+    }
+}
+
 /// One visitor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Draw {
@@ -57,6 +85,16 @@ pub(crate) struct Draw {
     /// When it freezes, counted from its arrival, and for how long.
     pub(crate) freezes: Option<(Millis, Millis)>,
     pub(crate) says_stop: bool,
+}
+
+impl Draw {
+    /// A device of this many times the median speed on a median line, in a tab that is closed after a
+    /// while, with or without a word.
+    pub(crate) fn steady(speed: f64, stays: Millis, says_stop: bool) -> Self {
+        let upload = (UPLOAD[0] * UPLOAD[1]).sqrt();
+        let speed = speed * Churn::median_speed();
+        Self { stays, speed, upload, download: DOWNLOAD * upload, freezes: None, says_stop }
+    }
 }
 
 impl Churn {
@@ -103,9 +141,7 @@ impl Churn {
         let (hidden, freezes, when) = (self.unit() < HIDDEN.0, self.unit() < FREEZES.0, self.unit());
         let says_stop = self.unit() < STOPS;
         if self.equal {
-            let upload = (UPLOAD[0] * UPLOAD[1]).sqrt();
-            let speed = Self::median_speed();
-            return Draw { stays, speed, upload, download: DOWNLOAD * upload, freezes: None, says_stop };
+            return Draw::steady(1.0, stays, says_stop);
         }
         Draw {
             stays,

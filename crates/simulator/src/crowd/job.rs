@@ -6,6 +6,7 @@ use potluck_protocol::{
 use potluck_scheduler::{Dataset, Fact};
 
 use super::churn::Churn;
+use super::workshop::Workshop;
 
 const STEPS: u32 = 8;
 const BATCH: u32 = 32;
@@ -24,22 +25,18 @@ pub(crate) struct JobSize {
 }
 
 impl JobSize {
-    /// Operations of a sample.
-    pub(crate) fn flops_per_sample(self) -> u64 {
-        (Churn::median_speed() * self.task_millis as f64 / f64::from(STEPS * BATCH)) as u64
+    /// Operations of a sample, where a task has so many.
+    pub(super) fn flops_per_sample(self, task_samples: u64) -> u64 {
+        (Churn::median_speed() * self.task_millis as f64 / task_samples as f64) as u64
     }
 
-    pub(crate) fn name() -> JobName {
-        "crowd".parse().unwrap_or_else(|_| unreachable!("a short lower-case word is a name"))
-    }
-
-    /// The first fact of its log. Nothing is evaluated, and the budget is never spent: what is
-    /// measured is a stretch of a job.
-    pub(crate) fn created(self, seed: u64) -> Fact {
-        let flops = self.flops_per_sample();
-        Fact::JobCreated {
+    /// A job of this size. Nothing is evaluated, and the budget is never spent: what is measured is a
+    /// stretch of a job.
+    pub(crate) fn job(self, seed: u64) -> CrowdJob {
+        let flops = self.flops_per_sample(u64::from(STEPS * BATCH));
+        let created = Fact::JobCreated {
             at: 0,
-            job: Self::name(),
+            job: name(),
             seed,
             program: BlobId::of(b"program"),
             facts: ProgramFacts {
@@ -68,6 +65,24 @@ impl JobSize {
                 files: Default::default(),
             },
             base: BlobId::of(b"v0"),
-        }
+        };
+        CrowdJob { name: name(), created, parameters: self.parameters, flops_per_sample: flops, workshop: None }
     }
+}
+
+/// What a crowd works on.
+pub(crate) struct CrowdJob {
+    pub(crate) name: JobName,
+    /// The first fact of its log.
+    pub(crate) created: Fact,
+    /// Values of an update and of a version, as far as lines are concerned.
+    pub(crate) parameters: u64,
+    /// Operations of a sample, as far as devices are concerned.
+    pub(crate) flops_per_sample: u64,
+    /// Where tasks are really computed; without one they are spans.
+    pub(crate) workshop: Option<Workshop>,
+}
+
+fn name() -> JobName {
+    "crowd".parse().unwrap_or_else(|_| unreachable!("a short lower-case word is a name"))
 }

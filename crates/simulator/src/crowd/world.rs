@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use potluck_protocol::{BlobId, Lease, Millis, OuterStep, ServerMessage, TaskId};
-use potluck_scheduler::{Contribution, Core, Effect, Input, SessionId};
+use anyhow::Result;
+use potluck_graph::random::SplitMix64;
+use potluck_protocol::{
+    BlobId, Lease, Millis, OuterStep, ServerMessage, SignedStatement, Split, Statement, Task, TaskId, VolunteerKey,
+};
+use potluck_scheduler::{Contribution, Core, Effect, Fact, Input, SessionId};
 
-use super::books::Books;
-use super::churn::Churn;
-use super::job::JobSize;
-use super::queue::Queue;
+use super::books::{Books, Seen};
+use super::churn::Arrivals;
+use super::job::CrowdJob;
 use super::visitor::{Report, Visitor, Work};
+use super::workshop::Workshop;
+use crate::queue::Queue;
 
 /// How often the shell lets time pass.
 const TICK: Millis = 250;
@@ -22,14 +27,21 @@ const SILENCE: Millis = potluck_protocol::limits::SILENCE_MILLIS_MAX;
 const MERGE_BYTES_PER_MILLI: u64 = 1_000_000;
 const MERGE_MILLIS: Millis = 50;
 
+/// What an evaluation takes the coordinator's own worker, which sits in session 0.
+const EVALUATION_MILLIS: Millis = 500;
+const WORKER: SessionId = SessionId(0);
+
 /// A run.
-#[derive(Debug, Clone)]
 pub(crate) struct WorldSize {
-    pub(crate) seed: u64,
-    pub(crate) job: JobSize,
-    pub(crate) churn: Churn,
-    /// Virtual time.
+    pub(crate) job: CrowdJob,
+    pub(crate) arrivals: Arrivals,
+    /// Virtual time at most; a job that finishes ends before.
     pub(crate) lasts: Millis,
+    /// A run ends once an evaluation on `valid` is as good as this.
+    pub(crate) target: Option<f32>,
+    /// The chance that an update is lost on its way, and the seed of which ones are. Its lease is given
+    /// back.
+    pub(crate) losses: (f64, u64),
 }
 
 #[derive(Debug)]
@@ -45,55 +57,92 @@ enum Event {
     Sent(u64, TaskId),
     Leave(u64),
     Merged(BlobId, Option<BlobId>, Vec<Contribution>, OuterStep),
+    Evaluated(Box<Task>),
+    WorkerAsks,
 }
 
 pub(crate) struct World {
-    size: WorldSize,
-    churn: Churn,
+    job: CrowdJob,
+    arrivals: Arrivals,
+    lasts: Millis,
+    target: Option<f32>,
+    loss_chance: f64,
+    random: SplitMix64,
     core: Core,
     now: Millis,
     queue: Queue<Event>,
     visitors: BTreeMap<u64, Visitor>,
     by_session: BTreeMap<SessionId, u64>,
-    arrivals: u64,
+    came: u64,
     sessions: u64,
     books: Books,
+    /// The first thing that went wrong in the workshop.
+    fault: Option<anyhow::Error>,
 }
 
 impl World {
     pub(crate) fn new(size: WorldSize) -> Self {
+        let WorldSize { job, arrivals, lasts, target, losses: (loss_chance, seed) } = size;
         let mut core = Core::default();
-        core.apply(&size.job.created(size.seed));
+        core.apply(&job.created);
         let mut world = Self {
-            churn: size.churn.clone(),
-            size,
+            job,
+            arrivals,
+            lasts,
+            target,
+            loss_chance,
+            random: SplitMix64::new(seed),
             core,
             now: 0,
             queue: Queue::new(),
             visitors: BTreeMap::new(),
             by_session: BTreeMap::new(),
-            arrivals: 0,
+            came: 0,
             sessions: 0,
             books: Books::default(),
+            fault: None,
         };
         world.step(&Input::Started);
+        if world.job.workshop.is_some() {
+            world.step(&Input::Joined { session: WORKER, volunteer: worker_key(), trusted: true });
+            world.step(&Input::Asked { session: WORKER });
+        }
         world.put(0, Event::Tick);
-        let first = world.churn.next_arrival(0);
-        world.put(first, Event::Arrive);
+        world.await_next();
         world
     }
 
-    /// Lets the time pass. Returns the books and the samples that were merged.
-    pub(crate) fn run(mut self) -> (Books, u64) {
-        while let Some((at, event)) = self.queue.next().filter(|(at, _)| *at < self.size.lasts) {
+    /// Lets the time pass. Returns the books, the samples that were merged, and the newest version's
+    /// parameters where there is a workshop.
+    ///
+    /// # Errors
+    /// What goes wrong in the workshop: training that diverges.
+    pub(crate) fn run(mut self) -> Result<(Books, u64, Option<Vec<f32>>)> {
+        while let Some((at, event)) = self.queue.next().filter(|(at, _)| *at < self.lasts) {
             self.now = at;
             self.handle(event);
+            if let Some(fault) = self.fault {
+                return Err(fault);
+            }
+            let is_reached = self.target.is_some_and(|target| self.books.reached(target).is_some());
+            if is_reached || self.books.finished.is_some() {
+                self.lasts = at;
+                break;
+            }
         }
-        self.now = self.size.lasts;
+        self.now = self.lasts;
         for visitor in std::mem::take(&mut self.visitors).into_values() {
             self.book(&visitor);
         }
-        (self.books, self.core.state().samples())
+        let state = self.core.state();
+        let weights = self.job.workshop.as_ref().zip(state.base()).map(|(workshop, base)| workshop.weights(base));
+        Ok((self.books, state.samples(), weights.transpose()?))
+    }
+
+    fn await_next(&mut self) {
+        if let Some(next) = self.arrivals.next(self.now) {
+            self.queue.put(next, Event::Arrive);
+        }
     }
 
     fn put(&mut self, delay: Millis, event: Event) {
@@ -123,6 +172,8 @@ impl World {
                 let version = self.core.state().version().next();
                 self.step(&Input::Merged { version, base, momentum, parts, outer });
             }
+            Event::Evaluated(task) => self.evaluated(*task),
+            Event::WorkerAsks => self.step(&Input::Asked { session: WORKER }),
         }
     }
 
@@ -130,18 +181,41 @@ impl World {
         let began = Instant::now();
         let (facts, effects) = self.core.step(self.now, input);
         self.books.core += began.elapsed();
-        facts.iter().for_each(|fact| self.books.observe(fact));
+        facts.iter().for_each(|fact| self.observe(fact));
         effects.into_iter().for_each(|effect| self.perform(effect));
+    }
+
+    fn observe(&mut self, fact: &Fact) {
+        self.books.observe(fact);
+        if let Fact::Evaluated { version, split: Split::Valid, evaluation, .. } = *fact {
+            let made_at = self.core.state().record(version).map_or(self.now, |record| record.at);
+            let samples = self.core.state().samples();
+            self.books.evaluations.push(Seen { made_at, version, samples, loss: evaluation.loss });
+        }
+    }
+
+    /// What a workshop answers; what goes wrong there ends the run.
+    fn at_work<T>(&mut self, work: impl FnOnce(&mut Workshop) -> Result<T>) -> Option<T> {
+        match work(self.job.workshop.as_mut()?) {
+            Ok(answer) => Some(answer),
+            Err(fault) => {
+                self.fault.get_or_insert(fault);
+                None
+            }
+        }
     }
 
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Send { session, message } => self.receive(session, message),
             Effect::Broadcast { .. } => {}
-            Effect::Merge { version, parts, momentum, outer, .. } => {
-                let millis = MERGE_MILLIS + parts.len() as u64 * 4 * self.size.job.parameters / MERGE_BYTES_PER_MILLI;
-                let base = BlobId::of(format!("{version}").as_bytes());
-                let momentum = if outer.momentum > 0.0 { Some(base) } else { momentum };
+            Effect::Merge { version, base, parts, momentum, outer } => {
+                let millis = MERGE_MILLIS + parts.len() as u64 * 4 * self.job.parameters / MERGE_BYTES_PER_MILLI;
+                let made = self.at_work(|workshop| workshop.merge((base, momentum), &parts, outer));
+                let (base, momentum) = made.unwrap_or_else(|| {
+                    let base = BlobId::of(format!("{version}").as_bytes());
+                    (base, if outer.momentum > 0.0 { Some(base) } else { momentum })
+                });
                 let parts = parts.iter().map(|part| part.contribution).collect();
                 self.put(millis, Event::Merged(base, momentum, parts, outer));
             }
@@ -150,6 +224,9 @@ impl World {
     }
 
     fn receive(&mut self, session: SessionId, message: ServerMessage) {
+        if session == WORKER {
+            return self.assign(message);
+        }
         let Some(&id) = self.by_session.get(&session) else { return };
         match message {
             ServerMessage::Lease(lease) => self.take(id, &lease),
@@ -160,19 +237,48 @@ impl World {
     }
 
     fn take(&mut self, id: u64, lease: &Lease) {
-        let JobSize { parameters, .. } = self.size.job;
-        let flops = self.size.job.flops_per_sample();
+        let CrowdJob { parameters, flops_per_sample, .. } = self.job;
         let Some(visitor) = self.visitors.get_mut(&id) else { return };
-        let (ends_at, bytes) = visitor.take(&lease.task, parameters, flops, self.now);
+        let (ends_at, bytes) = visitor.take(&lease.task, parameters, flops_per_sample, self.now);
+        if let Some(workshop) = &mut self.job.workshop {
+            workshop.lease(&lease.task);
+        }
         self.books.down_bytes += bytes;
         self.queue.put(ends_at, Event::Computed(id, lease.task.id));
     }
 
+    /// The coordinator's own worker has something to evaluate, or asks again.
+    fn assign(&mut self, message: ServerMessage) {
+        match message {
+            ServerMessage::Lease(lease) => self.put(EVALUATION_MILLIS, Event::Evaluated(Box::new(lease.task))),
+            ServerMessage::Wait { retry_millis, .. } => self.put(retry_millis, Event::WorkerAsks),
+            _ => {}
+        }
+    }
+
+    fn evaluated(&mut self, task: Task) {
+        let id = task.id;
+        let evaluation = self.at_work(|workshop| workshop.evaluate(task));
+        let statement = Statement {
+            job: self.job.name.clone(),
+            task: id,
+            volunteer: worker_key(),
+            steps: 0,
+            update: None,
+            train_loss: None,
+            evaluation,
+            compute_millis: EVALUATION_MILLIS,
+        };
+        let signed = SignedStatement { statement: String::new(), signature: String::new() };
+        self.step(&Input::Result { session: WORKER, statement, signed, update: None });
+        self.step(&Input::Asked { session: WORKER });
+    }
+
     fn arrive(&mut self) {
-        let next = self.churn.next_arrival(self.now);
-        self.queue.put(next, Event::Arrive);
-        self.arrivals += 1;
-        let (id, draw) = (self.arrivals, self.churn.visitor());
+        let Some(draw) = self.arrivals.visitor() else { return };
+        self.await_next();
+        self.came += 1;
+        let id = self.came;
         self.visitors.insert(id, Visitor::new(id, draw, self.now));
         self.put(draw.stays, Event::Leave(id));
         if let Some((after, _)) = draw.freezes {
@@ -234,7 +340,7 @@ impl World {
     }
 
     fn send(&mut self, id: u64, steps: u32) {
-        let parameters = self.size.job.parameters;
+        let parameters = self.job.parameters;
         let Some(visitor) = self.visitors.get_mut(&id) else { return };
         let Some(work) = visitor.work.take() else { return };
         let (millis, bytes) = visitor.upload(parameters);
@@ -248,17 +354,24 @@ impl World {
     }
 
     fn sent(&mut self, id: u64, task: TaskId) {
-        let parameters = self.size.job.parameters;
+        let parameters = self.job.parameters;
         let Some(visitor) = self.visitors.get_mut(&id) else { return };
         if visitor.frozen_until > self.now {
             let again = visitor.frozen_until + 1;
             return self.queue.put(again, Event::Sent(id, task));
         }
         let Some((work, steps)) = visitor.sending.take_if(|(work, _)| work.task == task) else { return };
-        let report = visitor.statement(JobSize::name(), &work, steps, parameters);
+        let Report { mut statement, signed, mut update } =
+            visitor.statement(self.job.name.clone(), &work, steps, parameters);
         let Some(session) = visitor.session else { return };
         let is_leaving = self.now >= visitor.leaves_at;
-        let Report { statement, signed, update } = report;
+        if let Some(made) = self.at_work(|workshop| workshop.train(task, steps)) {
+            (statement.update, update) = (Some(made.id), made);
+        }
+        if f64::from(self.random.unit()) < self.loss_chance {
+            self.step(&Input::Released { session, tasks: vec![task] });
+            return if is_leaving { self.goodbye(id, session) } else { self.put(1, Event::Ask(id, session)) };
+        }
         self.step(&Input::Result { session, statement, signed, update: Some(update) });
         if is_leaving {
             self.goodbye(id, session);
@@ -299,7 +412,11 @@ impl World {
 
     /// Enters a visit that is over.
     fn book(&mut self, visitor: &Visitor) {
-        let Visitor { draw, came_at, work, .. } = visitor;
+        let Visitor { draw, came_at, work, sending, .. } = visitor;
+        if let Some(workshop) = &mut self.job.workshop {
+            let open = work.iter().chain(sending.as_ref().map(|(work, _)| work));
+            open.for_each(|work| workshop.forget(work.task));
+        }
         let until = self.now;
         self.books.was_there(until.saturating_sub(*came_at), draw.speed);
         if let Some(work) = work {
@@ -310,18 +427,30 @@ impl World {
     }
 }
 
+/// Who evaluates.
+fn worker_key() -> VolunteerKey {
+    VolunteerKey([0xFF; 32])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crowd::{Churn, JobSize};
 
     fn size(seed: u64, crowd: f64) -> WorldSize {
-        let job = JobSize { parameters: 1_000_000, task_millis: 10_000 };
-        WorldSize { seed, job, churn: Churn::new(seed, crowd), lasts: 1_800_000 }
+        let job = JobSize { parameters: 1_000_000, task_millis: 10_000 }.job(seed);
+        WorldSize {
+            job,
+            arrivals: Arrivals::Churn(Churn::new(seed, crowd)),
+            lasts: 1_800_000,
+            target: None,
+            losses: (0.0, 0),
+        }
     }
 
     /// What repeats: everything but the processor's own time.
     fn run(size: WorldSize) -> (Books, u64) {
-        let (mut books, merged) = World::new(size).run();
+        let (mut books, merged, _) = World::new(size).run().unwrap();
         books.core = Default::default();
         (books, merged)
     }

@@ -9,7 +9,7 @@ use super::diloco::MUON_LR;
 use super::sweep::{Measured, Sweep};
 use crate::Arguments;
 use crate::report::{Report, rounded};
-use crate::training::{Arm, Publishing, Upload};
+use crate::training::{Arm, Publishing, Size, Upload};
 
 /// Loss of 4-bit updates above that of f32 ones, in per cent.
 const FOUR_BIT_LIMIT: f64 = 0.3;
@@ -18,7 +18,7 @@ const F32: &str = "f32 up, f32 down";
 const FOUR_BIT: &str = "E3M0 up, f32 down";
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
-    let sweep = Sweep::run(arguments, arms(arguments.full))?;
+    let sweep = Sweep::run(arguments, Size::SMALL, arms(arguments.full))?;
     let plain = sweep.arm(F32).map(|measured| measured.loss().mean);
     let above = |measured: &Measured| plain.map(|plain| 100.0 * (measured.loss().mean / plain - 1.0));
     let mut report = Report::new(format!("{} Eight volunteers, fresh Muon, H = 8, (0.7, 0.6).", sweep.words()));
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
 fn arms(full: bool) -> Vec<Arm> {
     let arm = |name: &str, upload: Upload, publishing: Publishing| {
         let arm = Arm::rounds(Optimizer::muon(), MUON_LR, 8, 8, OuterStep::default());
-        arm.with(|rounds| (rounds.upload, rounds.publishing) = (upload, publishing)).named(name)
+        arm.with(|crew| (crew.upload, crew.publishing) = (upload, publishing)).named(name)
     };
     let encoded = Upload::Encoded;
     let mut arms = vec![

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use serde_json::json;
 
-use crate::crowd::{Books, Churn, JobSize, World, WorldSize};
+use super::sweep::SEEDS;
+use crate::crowd::{Arrivals, Books, Churn, JobSize, World, WorldSize};
 use crate::report::{Report, rounded};
 use crate::stats::summary;
 use crate::{Arguments, pool};
@@ -55,7 +56,7 @@ pub(crate) fn waste(arguments: &Arguments) -> Result<Report> {
     let measured = measure(arguments, rows, hours)?;
     let mut report = Report::new(format!(
         "{hours} h of visits under the churn model; a task takes so long on the median device; means over {} seeds.",
-        arguments.seeds
+        arguments.seeds_or(SEEDS).len()
     ));
     for m in &measured {
         let percent = |value: f64| rounded(100.0 * value, 1);
@@ -103,10 +104,10 @@ pub(crate) fn scale(arguments: &Arguments) -> Result<Report> {
     let mut report = Report::new(format!(
         "{hours} h of visits; merged operations against what all who were there could have done, and the core's own \
          time; means over {} seeds.",
-        arguments.seeds
+        arguments.seeds_or(SEEDS).len()
     ));
     for m in &measured {
-        let flops = m.row.job.flops_per_sample() as f64;
+        let flops = m.row.job.job(0).flops_per_sample as f64;
         let useful = |books: &Books, merged: f64| merged * flops / books.possible_flops;
         let present = m.mean(|books, _| books.present as f64 / (hours * HOUR) as f64);
         report.row([
@@ -125,19 +126,20 @@ pub(crate) fn scale(arguments: &Arguments) -> Result<Report> {
 }
 
 fn measure(arguments: &Arguments, rows: Vec<Row>, hours: u64) -> Result<Vec<Measured>> {
-    let work: Vec<(Row, u64)> = rows
-        .iter()
-        .flat_map(|&row| (arguments.seed..).take(arguments.seeds as usize).map(move |seed| (row, seed)))
-        .collect();
+    let seeds = arguments.seeds_or(SEEDS);
+    let work: Vec<(Row, u64)> = rows.iter().flat_map(|&row| seeds.iter().map(move |&seed| (row, seed))).collect();
     let run = |&(row, seed): &(Row, u64)| {
         let churn = Churn::new(seed, row.crowd);
         let churn = if row.equal { churn.with_equal_devices() } else { churn };
-        Ok(World::new(WorldSize { seed, job: row.job, churn, lasts: hours * HOUR }).run())
+        let (arrivals, lasts) = (Arrivals::Churn(churn), hours * HOUR);
+        let (job, target, losses) = (row.job.job(seed), None, (0.0, 0));
+        let (books, merged, _) = World::new(WorldSize { job, arrivals, lasts, target, losses }).run()?;
+        Ok((books, merged))
     };
     let days = pool::run(&work, arguments.threads, run, |(row, seed), (books, merged), ended| {
         let wasted = wasted(books, *merged as f64);
         eprintln!("{ended}/{} {} visitors, seed {seed}: {wasted:.1} % not merged", work.len(), row.crowd);
     })?;
-    let days = days.chunks(arguments.seeds as usize).map(<[(Books, u64)]>::to_vec);
+    let days = days.chunks(seeds.len()).map(<[(Books, u64)]>::to_vec);
     Ok(rows.into_iter().zip(days).map(|(row, days)| Measured { row, days }).collect())
 }

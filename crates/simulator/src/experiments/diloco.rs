@@ -8,7 +8,7 @@ use serde_json::json;
 use super::sweep::{Measured, Sweep};
 use crate::Arguments;
 use crate::report::{Report, rounded};
-use crate::training::{Arm, Way, name_of};
+use crate::training::{Arm, Size, Way, name_of};
 
 /// Learning rate of fresh Muon in short tasks; above it nothing has been tried.
 pub(crate) const MUON_LR: f32 = 48e-3;
@@ -19,26 +19,34 @@ const LIMITS: [(u32, Option<f64>, f64); 4] =
     [(1, None, 1.0), (2, Some(1.0), 2.0), (4, Some(2.0), 4.0), (8, Some(2.0), 5.0)];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
-    let sweep = Sweep::run(arguments, arms(arguments.full))?;
-    let mut report = Report::new(format!("{} Gaps are to one machine with the same global batch.", sweep.words()));
-    for measured in &sweep.arms {
-        let (arm, loss) = (&measured.arm, measured.loss());
-        let gap = |optimizer| gap_percent(&sweep, arm, optimizer).map_or(json!(null), |gap| rounded(gap, 2));
-        report.row([
-            ("arm", json!(arm.name)),
-            ("loss", rounded(loss.mean, 4)),
-            ("spread", rounded(loss.spread, 4)),
-            ("seeds", json!(measured.runs.len())),
-            ("to AdamW %", gap(Optimizer::default())),
-            ("to same %", gap(arm.optimizer)),
-        ]);
+    let calibration = Sweep::run(arguments, Size::CALIBRATION, calibration(arguments.full))?;
+    let small = Sweep::run(arguments, Size::SMALL, arms())?;
+    let mut report = Report::new(format!(
+        "{}\n{}\nGaps are to the best machine with the same global batch.",
+        calibration.words(),
+        small.words()
+    ));
+    for sweep in [&calibration, &small] {
+        for measured in &sweep.arms {
+            let (arm, loss) = (&measured.arm, measured.loss());
+            let gap = |optimizer| gap_percent(sweep, arm, optimizer).map_or(json!(null), |gap| rounded(gap, 2));
+            report.row([
+                ("arm", json!(arm.name)),
+                ("parameters", json!(sweep.parameters)),
+                ("loss", rounded(loss.mean, 4)),
+                ("spread", rounded(loss.spread, 4)),
+                ("seeds", json!(measured.runs.len())),
+                ("to AdamW %", gap(Optimizer::default())),
+                ("to same %", gap(arm.optimizer)),
+            ]);
+        }
     }
     for (volunteers, to_adamw, to_same) in LIMITS {
-        let Some(measured) = sweep.arm(&Arm::default_recipe(MUON_LR, volunteers).name) else { continue };
+        let Some(measured) = small.arm(&Arm::default_recipe(MUON_LR, volunteers).name) else { continue };
         let optimizers = [(Optimizer::default(), to_adamw), (Optimizer::muon(), Some(to_same))];
         for (optimizer, limit) in optimizers {
             let Some(limit) = limit else { continue };
-            let Some(gap) = gap_percent(&sweep, &measured.arm, optimizer) else { continue };
+            let Some(gap) = gap_percent(&small, &measured.arm, optimizer) else { continue };
             let against = name_of(optimizer);
             report.limit(format!("{volunteers} volunteers above one machine with {against}, %"), limit, gap);
         }
@@ -61,7 +69,8 @@ fn gap_percent(sweep: &Sweep, arm: &Arm, optimizer: Optimizer) -> Option<f64> {
     gap.is_finite().then_some(gap)
 }
 
-fn arms(full: bool) -> Vec<Arm> {
+/// What was measured with a program that shares no code with this one, and the default recipe.
+fn calibration(full: bool) -> Vec<Arm> {
     let (adamw, muon) = (Optimizer::default(), Optimizer::muon());
     let mut arms = vec![
         Arm::alone(adamw, 16e-3, 64),
@@ -69,17 +78,23 @@ fn arms(full: bool) -> Vec<Arm> {
         Arm::rounds(muon, MUON_LR, 8, 8, OuterStep::default()),
         Arm::default_recipe(MUON_LR, 8),
         Arm::alone(muon, 24e-3, 64),
-        Arm::alone(muon, 12e-3, 8),
-        Arm::default_recipe(MUON_LR, 1),
     ];
     if full {
-        let adamw_alone = [(8, 8e-3), (16, 8e-3), (32, 11e-3), (64, 8e-3), (64, 32e-3)];
-        arms.extend(adamw_alone.map(|(batch, lr)| Arm::alone(adamw, lr, batch)));
-        let muon_alone = [(8, 24e-3), (16, 12e-3), (16, 24e-3), (32, 24e-3), (64, 12e-3), (64, 48e-3)];
-        arms.extend(muon_alone.map(|(batch, lr)| Arm::alone(muon, lr, batch)));
-        arms.extend([2, 4].map(|volunteers| Arm::default_recipe(MUON_LR, volunteers)));
-        arms.extend([24e-3, 96e-3].map(|lr| Arm::rounds(muon, lr, 8, 8, OuterStep::default())));
-        arms.push(Arm::rounds(muon, MUON_LR, 8, 16, OuterStep::default()));
+        arms.extend([(8, 8e-3), (16, 8e-3), (32, 11e-3)].map(|(batch, lr)| Arm::alone(adamw, lr, batch)));
+        arms.extend([(8, 12e-3), (16, 12e-3), (32, 24e-3)].map(|(batch, lr)| Arm::alone(muon, lr, batch)));
+        arms.extend([1, 2, 4].map(|volunteers| Arm::default_recipe(MUON_LR, volunteers)));
     }
     arms
+}
+
+/// The default recipe at three rates, and each machine at as many as it takes to see the best between
+/// worse ones.
+fn arms() -> Vec<Arm> {
+    let (adamw, muon) = (Optimizer::default(), Optimizer::muon());
+    let crews = [8, 4, 2, 1].into_iter().flat_map(|n| [48e-3, 24e-3, 96e-3].map(|lr| Arm::default_recipe(lr, n)));
+    let machines = [64, 32, 16, 8].into_iter().flat_map(|batch| {
+        let adamw = [8e-3, 16e-3, 32e-3].map(|lr| Arm::alone(adamw, lr, batch));
+        adamw.into_iter().chain([12e-3, 24e-3, 48e-3].map(|lr| Arm::alone(muon, lr, batch)))
+    });
+    crews.chain(machines).collect()
 }

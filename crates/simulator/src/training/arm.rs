@@ -2,9 +2,10 @@
 
 use potluck_protocol::{Optimizer, OuterStep, Recipe, Schedule, UpdateEncoding};
 
+use super::team::Team;
 use super::upload::Upload;
 
-/// Samples of a volunteer's step.
+/// Samples of a volunteer's step, where all are alike.
 pub(crate) const LOCAL_BATCH: u32 = 8;
 
 /// One row of a table.
@@ -25,16 +26,17 @@ pub(crate) enum Way {
         /// Samples of a step.
         batch: u32,
     },
-    /// Volunteers in rounds: each trains from the same version, then all are merged.
-    Rounds(Rounds),
+    /// Volunteers who train apart, and a coordinator that merges.
+    Crew(Crew),
 }
 
-/// How volunteers train in rounds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Rounds {
-    pub(crate) volunteers: u32,
-    /// Steps of a task.
+/// How volunteers train together.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Crew {
+    pub(crate) team: Team,
+    /// Steps of a task, where all are alike.
     pub(crate) steps: u32,
+    pub(crate) pacing: Pacing,
     pub(crate) outer: OuterStep,
     pub(crate) upload: Upload,
     pub(crate) merging: Merging,
@@ -43,12 +45,38 @@ pub(crate) struct Rounds {
     pub(crate) lost: f64,
 }
 
+/// When what came in becomes a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pacing {
+    /// All train from one version, and all are awaited.
+    Barrier,
+    /// Nobody waits: a version is made whenever half of the samples in flight are in.
+    Buffered(Late),
+}
+
+/// What is done about updates whose base is not the newest version any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// Nothing: the outer step is that of a barrier.
+    Plain,
+    /// The momentum fades with the mean staleness s of a buffer: mu^(1 + s).
+    Faded,
+    /// Only what starts from the newest version enters the momentum; the rest is added without it.
+    FreshOnly,
+    /// As HeLoCo (arXiv 2606.00271) has it: where a parameter's part of an update points against the
+    /// outer momentum, it is shrunk by 1 + cosine.
+    Gated,
+    /// An update is taken to be the way from the newest version to where the volunteer ended.
+    Moved,
+}
+
 /// How updates become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Merging {
-    /// Their mean.
+    /// Their mean, weighted by samples.
     Mean,
-    /// As coordinators merge: norms clipped to the median, centered clipping from five on.
+    /// As coordinators merge: no share above a fifth, norms clipped to the median, centered clipping
+    /// from five on.
     Robust,
 }
 
@@ -71,23 +99,28 @@ impl Arm {
     /// Rounds as the reference program has them: f32 updates, plain mean, whole versions.
     pub(crate) fn rounds(optimizer: Optimizer, lr: f32, volunteers: u32, steps: u32, outer: OuterStep) -> Self {
         let OuterStep { lr: eta, momentum: mu } = outer;
-        let (upload, merging, publishing) = (Upload::F32, Merging::Mean, Publishing::Whole);
-        Self {
-            name: format!("{volunteers} x {}, H {steps}, lr {lr}, ({eta}, {mu})", name_of(optimizer)),
-            optimizer,
-            lr,
-            way: Way::Rounds(Rounds { volunteers, steps, outer, upload, merging, publishing, lost: 0.0 }),
-        }
+        let crew = Crew {
+            team: Team::Even(volunteers),
+            steps,
+            pacing: Pacing::Barrier,
+            outer,
+            upload: Upload::F32,
+            merging: Merging::Mean,
+            publishing: Publishing::Whole,
+            lost: 0.0,
+        };
+        let name = format!("{volunteers} x {}, H {steps}, lr {lr}, ({eta}, {mu})", name_of(optimizer));
+        Self { name, optimizer, lr, way: Way::Crew(crew) }
     }
 
     /// What a job's volunteers do by default: fresh Muon, H = 8, (0.7, 0.6), 4-bit uploads, robust
     /// merge, versions as deltas.
     pub(crate) fn default_recipe(lr: f32, volunteers: u32) -> Self {
         let arm = Self::rounds(Optimizer::muon(), lr, volunteers, 8, OuterStep::default());
-        let arm = arm.with(|rounds| {
-            rounds.upload = Upload::Encoded(UpdateEncoding::E3m0);
-            rounds.merging = Merging::Robust;
-            rounds.publishing = Publishing::Delta;
+        let arm = arm.with(|crew| {
+            crew.upload = Upload::Encoded(UpdateEncoding::E3m0);
+            crew.merging = Merging::Robust;
+            crew.publishing = Publishing::Delta;
         });
         arm.named(format!("{volunteers} x default recipe, lr {lr}"))
     }
@@ -97,27 +130,27 @@ impl Arm {
         Self { name: name.into(), ..self }
     }
 
-    /// The same with other rounds.
-    pub(crate) fn with(mut self, change: impl FnOnce(&mut Rounds)) -> Self {
-        if let Way::Rounds(rounds) = &mut self.way {
-            change(rounds);
+    /// The same with another crew.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Crew)) -> Self {
+        if let Way::Crew(crew) = &mut self.way {
+            change(crew);
         }
         self
     }
 
     /// Samples between two versions, or between two steps of one machine.
     pub(crate) fn global_batch(&self) -> u32 {
-        match self.way {
-            Way::Alone { batch } => batch,
-            Way::Rounds(Rounds { volunteers, .. }) => volunteers * LOCAL_BATCH,
+        match &self.way {
+            Way::Alone { batch } => *batch,
+            Way::Crew(Crew { team, steps, .. }) => team.tasks(*steps, 0.0).iter().map(|task| task.batch).sum(),
         }
     }
 
     /// The recipe of its tasks over a budget of so many samples.
     pub(crate) fn recipe(&self, budget_samples: u64) -> Recipe {
-        let (steps, batch, ramp_steps, outer) = match self.way {
-            Way::Alone { batch } => ((budget_samples / u64::from(batch)) as u32, batch, 10, OuterStep::default()),
-            Way::Rounds(Rounds { steps, outer, .. }) => (steps, LOCAL_BATCH, 3, outer),
+        let (steps, batch, ramp_steps, outer) = match &self.way {
+            Way::Alone { batch } => ((budget_samples / u64::from(*batch)) as u32, *batch, 10, OuterStep::default()),
+            Way::Crew(Crew { steps, outer, .. }) => (*steps, LOCAL_BATCH, 3, *outer),
         };
         Recipe {
             optimizer: self.optimizer,

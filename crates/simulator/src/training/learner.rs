@@ -1,5 +1,8 @@
 //! One volunteer's work: tasks of some steps from given parameters, on the processor.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use anyhow::Result;
 use potluck_engine::{Choice, Engine, Trainer};
 use potluck_graph::Program;
@@ -10,8 +13,11 @@ use super::corpus::Corpus;
 /// Trains tasks of one recipe. Optimizer state is fresh in every task.
 pub(crate) struct Learner<'a> {
     corpus: &'a Corpus,
+    program: &'a Program,
     recipe: Recipe,
-    trainer: Trainer,
+    engine: Engine,
+    /// By batch: a plan has one.
+    trainers: BTreeMap<u32, Trainer>,
 }
 
 /// Steps from some parameters.
@@ -20,34 +26,52 @@ pub(crate) struct Stint {
     /// Of the data.
     pub(crate) seed: u64,
     pub(crate) steps: u32,
+    pub(crate) batch: u32,
     /// Samples of the budget that are spoken for before it, and after it.
     pub(crate) from: u64,
     pub(crate) to: u64,
 }
 
 impl<'a> Learner<'a> {
-    pub(crate) fn new(corpus: &'a Corpus, program: &Program, recipe: Recipe) -> Result<Self> {
+    pub(crate) fn new(corpus: &'a Corpus, program: &'a Program, recipe: Recipe) -> Result<Self> {
         let engine = pollster::block_on(Engine::open(Choice::Cpu))?;
-        let trainer = pollster::block_on(engine.trainer(program, &recipe, &program.initial(0)))?;
-        Ok(Self { corpus, recipe, trainer })
+        Ok(Self { corpus, program, recipe, engine, trainers: BTreeMap::new() })
+    }
+
+    fn trainer(&mut self, batch: u32) -> Result<&mut Trainer> {
+        let Self { program, recipe, engine, trainers, .. } = self;
+        match trainers.entry(batch) {
+            Entry::Occupied(trainer) => Ok(trainer.into_mut()),
+            Entry::Vacant(place) => {
+                let recipe = Recipe { batch, ..recipe.clone() };
+                Ok(place.insert(pollster::block_on(engine.trainer(program, &recipe, &program.initial(0)))?))
+            }
+        }
     }
 
     /// The parameters after a stint from these.
     pub(crate) fn train(&mut self, base: &[f32], stint: Stint) -> Result<Vec<f32>> {
-        let task = self.task(stint);
+        let (task, corpus) = (self.task(stint), self.corpus);
+        let trainer = self.trainer(task.batch)?;
         pollster::block_on(async {
-            self.trainer.restart(base).await?;
+            trainer.restart(base).await?;
             for step in 0..task.steps {
-                let batch = self.corpus.batch(task.seed, step, task.batch);
-                self.trainer.step(&batch, task.lr(step)).await?;
+                let batch = corpus.batch(task.seed, step, task.batch);
+                trainer.step(&batch, task.lr(step)).await?;
             }
-            Ok(self.trainer.weights().await?)
+            Ok(trainer.weights().await?)
         })
+    }
+
+    /// What the norm of a stint's update is expected to grow with: steps x mean learning rate.
+    pub(crate) fn scale(&self, stint: Stint) -> f32 {
+        let task = self.task(stint);
+        task.steps as f32 * (task.lr_start + task.lr_end) / 2.0
     }
 
     /// The task as a coordinator would lease it, so that the learning rate is the real one's.
     fn task(&self, stint: Stint) -> Task {
-        let Stint { seed, steps, from, to } = stint;
+        let Stint { seed, steps, batch, from, to } = stint;
         Task {
             id: TaskId(1),
             kind: TaskKind::Train,
@@ -57,7 +81,7 @@ impl<'a> Learner<'a> {
             blocks: Vec::new(),
             seed,
             steps,
-            batch: self.recipe.batch,
+            batch,
             lr_start: self.recipe.lr_at(from),
             lr_end: self.recipe.lr_at(to),
             recipe: self.recipe.clone(),
@@ -66,13 +90,14 @@ impl<'a> Learner<'a> {
 
     /// Mean loss a character over the held-out windows, in nats.
     pub(crate) fn evaluate(&mut self, weights: &[f32]) -> Result<f64> {
-        let (batch, windows) = (self.recipe.batch as usize, self.corpus.valid_windows());
+        let (size, windows, corpus) = (self.recipe.batch as usize, self.corpus.valid_windows(), self.corpus);
+        let trainer = self.trainer(self.recipe.batch)?;
         pollster::block_on(async {
-            self.trainer.restart(weights).await?;
+            trainer.restart(weights).await?;
             let (mut sum, mut rows) = (0.0, 0);
-            for from in (0..windows).step_by(batch) {
-                let columns = self.corpus.valid(from, (from + batch).min(windows));
-                let part = self.trainer.evaluate(&columns).await?;
+            for from in (0..windows).step_by(size) {
+                let columns = corpus.valid(from, (from + size).min(windows));
+                let part = trainer.evaluate(&columns).await?;
                 sum += part.loss_sum;
                 rows += part.rows;
             }

@@ -1,4 +1,4 @@
-//! The coordinator's side of a round: updates in, the next version out.
+//! The coordinator's side: merged updates in, the next version out.
 
 use anyhow::{Context, Result, ensure};
 use potluck_protocol::{BlobId, OuterStep};
@@ -24,13 +24,20 @@ impl Versions {
         &self.theta
     }
 
-    /// Merges and publishes. Returns the bytes that a volunteer who has the version before fetches;
-    /// `None` where the step is not finite, which ends a run.
-    pub(crate) fn commit(&mut self, updates: &[Vec<f32>], merging: Merging, outer: OuterStep) -> Result<Option<u64>> {
-        let merged = merged(merging, updates);
+    /// The outer momentum, if there was any step with one.
+    pub(crate) fn momentum(&self) -> Option<&[f32]> {
+        self.momentum.as_deref()
+    }
+
+    /// Takes these outer steps, one after the other, and publishes where they lead. Returns the bytes
+    /// that a volunteer who has the version before fetches; `None` where a step is not finite, which
+    /// ends a run.
+    pub(crate) fn commit(&mut self, steps: &[(Vec<f32>, OuterStep)]) -> Result<Option<u64>> {
         let mut target = self.theta.clone();
-        if !outer_step(&mut target, &mut self.momentum, &merged, outer) {
-            return Ok(None);
+        for (merged, outer) in steps {
+            if !outer_step(&mut target, &mut self.momentum, merged, *outer) {
+                return Ok(None);
+            }
         }
         let Publishing::Delta = self.publishing else {
             let bytes = 4 * target.len() as u64;
@@ -46,17 +53,15 @@ impl Versions {
     }
 }
 
-fn merged(merging: Merging, updates: &[Vec<f32>]) -> Vec<f32> {
-    let weight = 1.0 / updates.len() as f32;
+/// One update of these, whose weights add up to 1.
+pub(crate) fn merged(merging: Merging, parts: &[Scaled<'_>]) -> Vec<f32> {
     match merging {
-        Merging::Robust => {
-            let parts: Vec<Scaled<'_>> = updates.iter().map(|values| Scaled { weight, scale: 1.0, values }).collect();
-            merge_scaled(&parts)
-        }
+        Merging::Robust => merge_scaled(parts),
         Merging::Mean => {
-            let count = updates.first().map_or(0, Vec::len);
-            let sum = |index: usize| updates.iter().map(|update| f64::from(update[index])).sum::<f64>();
-            (0..count).map(|index| (sum(index) / updates.len() as f64) as f32).collect()
+            let count = parts.first().map_or(0, |part| part.values.len());
+            let sum =
+                |index: usize| parts.iter().map(|p| f64::from(p.weight) * f64::from(p.values[index])).sum::<f64>();
+            (0..count).map(|index| sum(index) as f32).collect()
         }
     }
 }

@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use potluck_protocol::Millis;
 
 #[derive(Debug)]
-pub(super) struct Queue<E> {
+pub(crate) struct Queue<E> {
     events: BTreeMap<(Millis, u64), E>,
     count: u64,
 }
 
 impl<E> Queue<E> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { events: BTreeMap::new(), count: 0 }
     }
 
-    pub(super) fn put(&mut self, at: Millis, event: E) {
+    pub(crate) fn put(&mut self, at: Millis, event: E) {
         self.count += 1;
         self.events.insert((at, self.count), event);
     }
 
-    pub(super) fn next(&mut self) -> Option<(Millis, E)> {
+    pub(crate) fn next(&mut self) -> Option<(Millis, E)> {
         self.events.pop_first().map(|((at, _), event)| (at, event))
     }
 }

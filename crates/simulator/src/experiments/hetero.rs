@@ -1,0 +1,118 @@
+//! `sim hetero`: eight volunteers in four levels of speed. How work follows speed, whether anybody is
+//! awaited, and what is done about updates that come late.
+
+use anyhow::Result;
+use potluck_protocol::{Optimizer, OuterStep};
+use serde_json::json;
+
+use super::diloco::MUON_LR;
+use super::sweep::Sweep;
+use crate::Arguments;
+use crate::report::{Report, rounded};
+use crate::training::{Arm, Late, Pacing, Size, Team, Work};
+
+/// Loss of buffered training above that of rounds, in per cent.
+const BUFFERED_LIMIT: f64 = 2.0;
+
+/// What buffers are held against.
+const BARRIER: &str = "barrier, batch in proportion, (0.7, 0.6)";
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
+    let sweep = Sweep::run(arguments, Size::SMALL, arms(arguments.full))?;
+    let mut report = Report::new(format!(
+        "{} Eight volunteers, x1, 1/2, 1/4, 1/8; fresh Muon, lr {MUON_LR}; time in samples of the fastest.",
+        sweep.words()
+    ));
+    for measured in &sweep.arms {
+        let (loss, runs) = (measured.loss(), &measured.runs);
+        let mean = |of: fn(&crate::training::Outcome) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
+        report.row([
+            ("arm", json!(measured.arm.name)),
+            ("loss", rounded(loss.mean, 4)),
+            ("spread", rounded(loss.spread, 4)),
+            ("seeds", json!(runs.len())),
+            ("to barrier %", sweep.above(&measured.arm.name, BARRIER).map_or(json!(null), |gap| rounded(gap, 2))),
+            ("time", rounded(mean(|run| run.span as f64 / 1000.0), 0)),
+            ("commits", rounded(mean(|run| run.commits as f64), 1)),
+            ("staleness", rounded(mean(|run| run.staleness as f64 / run.tasks as f64), 2)),
+        ]);
+    }
+    if let Some(gap) = sweep.above(&buffered(Work::Batch, DEFAULT).name, BARRIER) {
+        report.limit("buffered above barrier rounds at equal samples, %", BUFFERED_LIMIT, gap);
+    }
+    Ok(report)
+}
+
+/// What is done about late updates, and the outer step.
+type Handling = (Late, f32, f32);
+
+/// What a job does by default.
+const DEFAULT: Handling = (Late::Plain, 0.5, 0.0);
+
+fn barrier(work: Work) -> Arm {
+    let words = words(work);
+    let arm = Arm::default_recipe(MUON_LR, 8).with(|crew| crew.team = Team::Mixed(work));
+    arm.named(format!("barrier, {words}, (0.7, 0.6)"))
+}
+
+/// The same at half the learning rate.
+fn gently(arm: Arm) -> Arm {
+    let name = format!("{}, lr {}", arm.name, MUON_LR / 2.0);
+    Arm { lr: MUON_LR / 2.0, ..arm.named(name) }
+}
+
+fn buffered(work: Work, (late, lr, momentum): Handling) -> Arm {
+    let how = match late {
+        Late::Plain => "",
+        Late::Faded => ", momentum fades with staleness",
+        Late::FreshOnly => ", fresh ones alone enter the momentum",
+        Late::Gated => ", gated",
+        Late::Moved => ", towards where they ended",
+    };
+    let words = words(work);
+    let outer = OuterStep { lr, momentum };
+    let arm = Arm::default_recipe(MUON_LR, 8).with(|crew| {
+        (crew.team, crew.pacing, crew.outer) = (Team::Mixed(work), Pacing::Buffered(late), outer);
+    });
+    arm.named(format!("buffered, {words}, ({lr}, {momentum}){how}"))
+}
+
+fn words(work: Work) -> &'static str {
+    match work {
+        Work::Equal => "equal work",
+        Work::Steps => "steps in proportion",
+        Work::Batch => "batch in proportion",
+    }
+}
+
+fn arms(full: bool) -> Vec<Arm> {
+    use Late::{Faded, FreshOnly, Gated, Moved, Plain};
+    let mut arms = [Work::Batch, Work::Steps, Work::Equal].map(barrier).to_vec();
+    let tried = [(Plain, 0.5, 0.0), (Plain, 0.7, 0.0), (Plain, 0.7, 0.6), (Faded, 0.7, 0.6), (Gated, 0.5, 0.6)];
+    arms.extend(tried.map(|handling| buffered(Work::Batch, handling)));
+    arms.extend([Work::Steps, Work::Equal].map(|work| buffered(work, DEFAULT)));
+    if full {
+        let more = [
+            (Plain, 0.35, 0.0),
+            (Plain, 1.0, 0.0),
+            (Plain, 0.5, 0.3),
+            (Faded, 0.5, 0.6),
+            (Gated, 0.7, 0.6),
+            (Gated, 0.35, 0.6),
+            (FreshOnly, 0.5, 0.6),
+            (Moved, 0.5, 0.0),
+        ];
+        arms.extend(more.map(|handling| buffered(Work::Batch, handling)));
+        arms.push(buffered(Work::Batch, (Plain, 0.25, 0.0)));
+        arms.push(gently(barrier(Work::Batch)));
+        let gentle = [(Plain, 0.5, 0.0), (Plain, 0.35, 0.0), (Plain, 0.7, 0.0), (Gated, 0.35, 0.6)];
+        arms.extend(gentle.map(|handling| gently(buffered(Work::Batch, handling))));
+        let mean = Arm::rounds(Optimizer::muon(), MUON_LR, 8, 8, OuterStep::default());
+        let uncapped = |work| {
+            let name = format!("barrier, {}, plain mean by samples, f32", words(work));
+            mean.clone().with(|crew| crew.team = Team::Mixed(work)).named(name)
+        };
+        arms.extend([Work::Batch, Work::Steps].map(uncapped));
+    }
+    arms
+}
