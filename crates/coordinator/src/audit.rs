@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use potluck_protocol::{BlobId, JobName, OuterStep, TaskId, TaskKind, UpdateEncoding, Version, limits};
+use potluck_protocol::{BlobId, JobName, OuterStep, TaskId, TaskKind, Version, limits};
 use potluck_scheduler::{BlockRef, Contribution, Fact, MergePart, State};
 use potluck_update::{DecodeError, Scaled, bytes_from_weights, decode, merge_scaled, outer_step, weights_from_bytes};
 
@@ -313,11 +313,10 @@ impl Audit {
         (parts, outer): (&[Contribution], Option<OuterStep>),
         updates: &Packs,
     ) -> Result<Option<Model>, AuditError> {
-        let Some(job) = self.state.job() else { return Ok(None) };
         let Some((parts, outer)) = self.state.merge_of(parts, outer) else { return Ok(None) };
         let mut decoded = Vec::with_capacity(parts.len());
         for part in &parts {
-            match read_update(part, job.recipe.update, before.theta.len(), updates).await {
+            match read_update(part, before.theta.len(), updates).await {
                 Ok(Ok(values)) => decoded.push((part, values)),
                 Ok(Err(error)) => return Err(self.undecodable(version, error)),
                 Err(BlobError::Missing { .. }) => return Ok(None),
@@ -358,10 +357,9 @@ fn scaled_of<'a>((part, values): &'a (&MergePart, Vec<f32>)) -> Scaled<'a> {
 
 async fn read_update(
     part: &MergePart,
-    encoding: UpdateEncoding,
     count: usize,
     updates: &Packs,
 ) -> Result<Result<Vec<f32>, DecodeError>, BlobError> {
-    let bytes = updates.get(part.update, potluck_update::encoded_len(encoding, count)).await?;
-    Ok(decode(encoding, count, &bytes))
+    let bytes = updates.get(part.update, potluck_update::encoded_len(part.encoding, count)).await?;
+    Ok(decode(part.encoding, count, &bytes))
 }

@@ -93,7 +93,9 @@ fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::UnknownJob | ErrorCode::UnknownTask | ErrorCode::UnknownBlob => StatusCode::NOT_FOUND,
         ErrorCode::NotYourTask | ErrorCode::BadSignature => StatusCode::FORBIDDEN,
         ErrorCode::LeaseExpired => StatusCode::GONE,
-        ErrorCode::AlreadyMerged | ErrorCode::UpdateMissing | ErrorCode::OutOfOrder => StatusCode::CONFLICT,
+        ErrorCode::AlreadyMerged | ErrorCode::UpdateMissing | ErrorCode::OutOfOrder | ErrorCode::JobFinished => {
+            StatusCode::CONFLICT
+        }
         ErrorCode::UpdateMalformed
         | ErrorCode::UpdateNotFinite
         | ErrorCode::ResultMismatch
@@ -127,6 +129,7 @@ fn title(code: ErrorCode) -> &'static str {
         ErrorCode::TooManyLeases => "Too many leases",
         ErrorCode::Full => "Full",
         ErrorCode::NotAuthorised => "Not authorised",
+        ErrorCode::JobFinished => "Job finished",
         ErrorCode::Internal => "Internal error",
         _ => "Bad request",
     }

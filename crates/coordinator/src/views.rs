@@ -2,7 +2,8 @@
 //! can change the other by accident.
 
 use potluck_protocol::{
-    Backend, BlobId, JobCard, LeaderId, Millis, ProgramFacts, Recipe, TaskId, Version, VolunteerKey,
+    Backend, BlobId, Difference, JobCard, LeaderId, Millis, ProgramFacts, Recipe, TaskId, UpdateEncoding, Version,
+    VolunteerKey,
 };
 use serde::Serialize;
 
@@ -24,7 +25,10 @@ pub(crate) struct JobView {
     pub(crate) loss: SplitPair,
     /// Where the model can be fetched.
     pub(crate) model: String,
+    /// As it is now.
     pub(crate) recipe: Recipe,
+    /// What the owner changed of it under way: the newest changes, the last one last.
+    pub(crate) changes: Vec<ChangeRow>,
     pub(crate) program: ProgramFacts,
     /// Everybody who is connected, the coordinator's own worker included.
     pub(crate) connected: Vec<Connected>,
@@ -32,6 +36,17 @@ pub(crate) struct JobView {
     pub(crate) started_at: Millis,
     /// The end of the log of facts.
     pub(crate) log: LogView,
+}
+
+/// A change of the recipe under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ChangeRow {
+    pub(crate) at: Millis,
+    /// The version at that moment.
+    pub(crate) version: Version,
+    /// Samples merged at that moment.
+    pub(crate) samples: u64,
+    pub(crate) differences: Vec<Difference>,
 }
 
 /// Where a job stands.
@@ -150,4 +165,6 @@ pub(crate) struct LeaseView {
     pub(crate) expiry_at: Millis,
     /// The update that was accepted for it already.
     pub(crate) accepted: Option<BlobId>,
+    /// How its update is encoded.
+    pub(crate) encoding: UpdateEncoding,
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use potluck_protocol::JobName;
+use potluck_protocol::{JobName, Schedule, UpdateEncoding};
 
 /// Train models with the GPUs of the visitors who choose to help.
 #[derive(Debug, Parser)]
@@ -105,7 +105,7 @@ Examples:
         #[arg(long, required_unless_present = "to")]
         new_epoch: bool,
     },
-    /// Pause, resume or stop a job. Needs the owner token.
+    /// Pause, resume, stop, change or extend a job. Needs the owner token.
     Job {
         #[command(subcommand)]
         command: JobCommand,
@@ -158,6 +158,96 @@ pub(crate) enum JobCommand {
     Resume(ControlTarget),
     /// Merge what is there, evaluate it and finish.
     Stop(ControlTarget),
+    /// Change how a job is trained, or for how long, while it goes on.
+    ///
+    /// What is not named stays. Tasks that are out are finished as they were leased and count. The schedule of the learning rate runs over the
+    /// whole budget, so another budget moves it too. A larger budget re-opens a finished job. Every
+    /// change is a fact in the job's log, and the dashboard lists them.
+    Set(Box<SetOptions>),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  potluck job set http://127.0.0.1:8080 --job digits --token-file potluck-data/owner-token --lr 0.002
+  potluck job set ... --steps 4 --batch 64
+  potluck job set ... --budget-samples 200000     train on, also where the job was finished
+  potluck job set ... --from digits/job.toml      all of [train] as the file says")]
+pub(crate) struct SetOptions {
+    #[command(flatten)]
+    pub(crate) target: ControlTarget,
+    /// Take all of [train] from this job file.
+    #[arg(long, value_name = "JOB", conflicts_with = "by_hand")]
+    pub(crate) from: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) by_hand: ByHand,
+}
+
+/// What is changed one by one; names are those of the job file.
+#[derive(Debug, Args)]
+#[group(id = "by_hand", multiple = true)]
+pub(crate) struct ByHand {
+    /// Peak learning rate.
+    #[arg(long, value_parser = finite)]
+    pub(crate) lr: Option<f32>,
+    /// How the learning rate falls over the budget: constant, linear or cosine.
+    #[arg(long, value_parser = word::<Schedule>)]
+    pub(crate) schedule: Option<Schedule>,
+    /// First steps of a task over which the learning rate rises.
+    #[arg(long)]
+    pub(crate) ramp_steps: Option<u32>,
+    /// Gradient norm above which a step's gradient is scaled down.
+    #[arg(long, value_parser = finite)]
+    pub(crate) clip_norm: Option<f32>,
+    /// Weight decay.
+    #[arg(long, value_parser = finite)]
+    pub(crate) weight_decay: Option<f32>,
+    /// Optimizer steps in one task, 4 to 16.
+    #[arg(long)]
+    pub(crate) steps: Option<u32>,
+    /// Samples in a step.
+    #[arg(long)]
+    pub(crate) batch: Option<u32>,
+    /// Samples after which the job is done, counted from its very start.
+    #[arg(long)]
+    pub(crate) budget_samples: Option<u64>,
+    /// End early once accuracy on `valid` is this high, or `none`.
+    #[arg(long, value_name = "SHARE|none")]
+    pub(crate) target_accuracy: Option<Target>,
+    /// Learning rate of the outer step.
+    #[arg(long, value_parser = finite)]
+    pub(crate) outer_lr: Option<f32>,
+    /// Momentum of the outer step.
+    #[arg(long, value_parser = finite)]
+    pub(crate) outer_momentum: Option<f32>,
+    /// How updates are encoded: e3m0 or int8.
+    #[arg(long, value_parser = word::<UpdateEncoding>)]
+    pub(crate) update: Option<UpdateEncoding>,
+}
+
+/// An accuracy that ends a job, or none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target(pub(crate) Option<f32>);
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            number => finite(number).map(|share| Self(Some(share))),
+        }
+    }
+}
+
+/// A number that JSON can carry.
+fn finite(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|number: &f32| number.is_finite()).ok_or_else(|| "expected a number".to_owned())
+}
+
+/// A word as the job file writes it.
+fn word<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(serde_json::Value::from(text)).map_err(|e| e.to_string())
 }
 
 #[derive(Debug, Args)]

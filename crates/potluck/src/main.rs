@@ -14,6 +14,7 @@ mod log;
 mod print;
 mod remote;
 mod serve;
+mod set;
 mod signals;
 mod volunteer;
 
@@ -49,6 +50,7 @@ fn run(command: Command) -> Result<(), CliError> {
             JobCommand::Pause(target) => remote::control(&target, "pause"),
             JobCommand::Resume(target) => remote::control(&target, "resume"),
             JobCommand::Stop(target) => remote::control(&target, "stop"),
+            JobCommand::Set(options) => set::set(*options),
         },
         Command::Backup { folder, to } => backup::backup(&folder, &to),
         Command::Restore { from, to, new_epoch } => backup::restore(&from, to.as_deref(), new_epoch),

@@ -1,4 +1,5 @@
-//! The commands that ask a running coordinator: `status`, `export`, `job`.
+//! The commands that ask a running coordinator: `status`, `export`, `job`. What `job set` asks for is
+//! put together in `set`.
 
 use std::{
     fs::File,
@@ -8,7 +9,7 @@ use std::{
 };
 
 use potluck_protocol::{JobName, limits};
-use serde_json::Value;
+use serde_json::{Value, json};
 use ureq::{Agent, Body, http::Response};
 
 use crate::{cli::ControlTarget, error::CliError, print};
@@ -29,14 +30,34 @@ pub(crate) fn status(url: &str, job: Option<&JobName>) -> Result<(), CliError> {
     if names.is_empty() {
         print::line("this coordinator has no jobs");
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut changes) = (Vec::new(), Vec::new());
     for name in names {
-        rows.push(status_row(&name, &get_json(&format!("{base}/api/v1/jobs/{name}"))?));
+        let job = self::job(base, &name)?;
+        rows.push(status_row(&name, &job));
+        changes.extend(change_rows(&name, &job["changes"]));
     }
     let head =
         ["job", "phase", "version", "samples", "budget", "volunteers", "valid loss", "valid accuracy", "test accuracy"];
     print::table(&head, &rows);
+    if !changes.is_empty() {
+        print::table(&["changed by the owner", "at version", "samples", "what", "from", "to"], &changes);
+    }
     Ok(())
+}
+
+/// A row for each field that was changed, oldest first.
+pub(crate) fn change_rows(name: &JobName, changes: &Value) -> Vec<Vec<String>> {
+    let text = |value: &Value| plain(value.as_str().unwrap_or("-"));
+    let number = |value: &Value| value.as_u64().map_or("-".to_owned(), print::count);
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut rows = Vec::new();
+    for change in list(changes) {
+        for what in list(&change["differences"]) {
+            let (field, from, to) = (text(&what["field"]), text(&what["from"]), text(&what["to"]));
+            rows.push(vec![name.to_string(), number(&change["version"]), number(&change["samples"]), field, from, to]);
+        }
+    }
+    rows
 }
 
 fn names(answer: &Value) -> Vec<JobName> {
@@ -93,6 +114,13 @@ fn save(mut response: Response<Body>, out: &Path) -> Result<(), CliError> {
 
 /// `potluck job pause|resume|stop`
 pub(crate) fn control(target: &ControlTarget, control: &str) -> Result<(), CliError> {
+    order(target, &json!({ "control": control }))?;
+    print::line(&format!("{}: {control}", target.job));
+    Ok(())
+}
+
+/// Says the owner's word to the coordinator.
+pub(crate) fn order(target: &ControlTarget, word: &Value) -> Result<(), CliError> {
     let ControlTarget { url, job, token_file } = target;
     let token = std::fs::read_to_string(token_file).map_err(|e| {
         let file = token_file.display();
@@ -103,10 +131,13 @@ pub(crate) fn control(target: &ControlTarget, control: &str) -> Result<(), CliEr
     let address = format!("{}/api/v1/jobs/{job}/control", base(url)?);
     let request = agent().post(&address).header("authorization", format!("Bearer {}", token.trim()));
     let request = request.header("content-type", "application/json");
-    let response = request.send(format!("{{\"control\":\"{control}\"}}")).map_err(|e| unreachable_at(&address, &e))?;
-    good(response)?;
-    print::line(&format!("{job}: {control}"));
-    Ok(())
+    let response = request.send(word.to_string()).map_err(|e| unreachable_at(&address, &e))?;
+    good(response).map(drop)
+}
+
+/// A job as its coordinator shows it.
+pub(crate) fn job(url: &str, job: &JobName) -> Result<Value, CliError> {
+    get_json(&format!("{}/api/v1/jobs/{job}", base(url)?))
 }
 
 fn agent() -> Agent {

@@ -108,6 +108,7 @@ fn show(job: &JobName, fact: &Fact) {
         }
         Fact::Paused { .. } => print::line(&format!("{job}: paused")),
         Fact::Resumed { .. } => print::line(&format!("{job}: resumed")),
+        Fact::RecipeChanged { .. } => print::line(&format!("{job}: its owner changed how it is trained")),
         Fact::Stopped { .. } => print::line(&format!("{job}: stopped by its owner")),
         Fact::Finished { version, .. } => print::line(&format!("{job}: finished with {version}")),
         _ => {}

@@ -11,6 +11,7 @@ pub mod limits;
 mod lineage;
 mod messages;
 mod recipe;
+mod recipe_change;
 mod statement;
 mod strategy;
 mod task;
@@ -27,6 +28,7 @@ pub use messages::{
     ServerMessage, VOLUNTEER_HEADER, Verdict, WaitReason, Welcome,
 };
 pub use recipe::{Optimizer, OuterStep, Recipe, Schedule};
+pub use recipe_change::{Difference, OuterChange, RecipeChange};
 pub use statement::{SignedStatement, Statement, StatementError};
 pub use strategy::StrategyName;
 pub use task::{Evaluation, Lease, Split, Task, TaskKind, UpdateEncoding};

@@ -198,8 +198,15 @@ pub const EVENT_MILLIS_MIN: u64 = 250;
 /// Rows of one page of a list: 500 x 300 B = 150 KB.
 pub const PAGE_ROWS_MAX: usize = 500;
 
-/// Body of a control request: one word in JSON.
-pub const CONTROL_BYTES_MAX: usize = 1 << 10;
+/// Body of a control request: a word in JSON, or a recipe of 20 fields of 30 bytes.
+pub const CONTROL_BYTES_MAX: usize = 2 << 10;
+
+/// Changes of one job's recipe: one every half an hour for a month. 1,500 x 200 B = 300 KB that stay
+/// in memory.
+pub const RECIPE_CHANGES_MAX: usize = 1_500;
+
+/// Changes of the recipe that a job's page lists: the newest.
+pub const CHANGE_ROWS_MAX: usize = 20;
 
 /// Connections of one coordinator, upgraded or not: the sockets of one full job, its pages and
 /// fetches.

@@ -278,6 +278,8 @@ pub enum ErrorCode {
     Full,
     /// The owner token is missing or wrong.
     NotAuthorised,
+    /// The job has ended, or is about to, and what was asked for needs one that goes on.
+    JobFinished,
     /// Anything else about a request that is wrong.
     BadRequest,
     /// The coordinator could not do it (disk full, for example); nothing was lost or counted.

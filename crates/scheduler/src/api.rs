@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use potluck_protocol::{
-    BlobId, Device, Evaluation, JobName, LeaderId, Millis, OuterStep, ProgramFacts, Recipe, ServerMessage,
-    SignedStatement, Split, Statement, StrategyName, TaskId, TaskKind, Version, VolunteerKey,
+    BlobId, Device, Evaluation, JobName, LeaderId, Millis, OuterStep, ProgramFacts, Recipe, RecipeChange,
+    ServerMessage, SignedStatement, Split, Statement, StrategyName, TaskId, TaskKind, UpdateEncoding, Version,
+    VolunteerKey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -203,6 +204,14 @@ pub enum Fact {
         /// Wall clock.
         at: Millis,
     },
+    /// The owner changed how the job is trained, or how far. Tasks that are out keep the recipe that
+    /// they were leased with. Where budget or target say so now, an ended job goes on.
+    RecipeChanged {
+        /// Wall clock.
+        at: Millis,
+        /// How it is trained from here on.
+        recipe: Recipe,
+    },
     /// Budget spent, target reached or stopped by the owner; `version` is the result.
     Finished {
         /// Wall clock.
@@ -228,6 +237,7 @@ impl Fact {
             | Self::Paused { at }
             | Self::Resumed { at }
             | Self::Stopped { at }
+            | Self::RecipeChanged { at, .. }
             | Self::Finished { at, .. } => *at,
         }
     }
@@ -333,8 +343,7 @@ pub struct UpdateFacts {
 }
 
 /// The owner's controls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Control {
     /// Lease no more; results that are out still count.
@@ -343,6 +352,8 @@ pub enum Control {
     Resume,
     /// Merge what is there and finish.
     Stop,
+    /// Train otherwise, or for longer, from here on.
+    Set(Box<RecipeChange>),
 }
 
 /// What the shell has to do once the facts beside it are durable.
@@ -387,4 +398,6 @@ pub struct MergePart {
     pub scale: f32,
     /// The encoded update.
     pub update: BlobId,
+    /// How it is encoded: as the recipe said when its task was leased.
+    pub encoding: UpdateEncoding,
 }

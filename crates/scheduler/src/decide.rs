@@ -7,9 +7,7 @@
 
 use potluck_protocol::{Millis, ServerMessage, Split};
 
-use crate::{
-    Control, Effect, Fact, Input, Job, Phase, Presence, SessionId, State, Strategy, grant, lapse, results, round,
-};
+use crate::{Effect, Fact, Input, Job, Presence, SessionId, State, Strategy, control, grant, lapse, results, round};
 
 /// One decision under way: what it sees and what it has come to.
 pub(crate) struct Turn<'a> {
@@ -65,19 +63,8 @@ fn answer(turn: &mut Turn<'_>, input: &Input) {
         Input::Asked { session } => lapse::lost_by(turn, *session),
         Input::Released { session, tasks } => lapse::released(turn, *session, tasks),
         Input::Bye { session } => lapse::given_back_by(turn, *session),
-        Input::Control(control) => control_by_owner(turn, *control),
+        Input::Control(control) => control::obey(turn, control),
         Input::Started | Input::Joined { .. } | Input::Measured { .. } | Input::Left { .. } | Input::Tick => {}
-    }
-}
-
-/// The owner's word, each word idempotent.
-fn control_by_owner(turn: &mut Turn<'_>, control: Control) {
-    let at = turn.now;
-    match (control, turn.state.phase()) {
-        (Control::Pause, Phase::Running) => turn.facts.push(Fact::Paused { at }),
-        (Control::Resume, Phase::Paused) => turn.facts.push(Fact::Resumed { at }),
-        (Control::Stop, Phase::Running | Phase::Paused) => turn.facts.push(Fact::Stopped { at }),
-        _ => {}
     }
 }
 
@@ -94,12 +81,12 @@ fn settle(turn: &mut Turn<'_>) {
 fn announce(turn: &mut Turn<'_>) {
     let Turn { job, state, presence, .. } = *turn;
     let accuracy = state.newest(Split::Valid).map(|(_, evaluation)| evaluation.accuracy);
-    let news = (state.version(), state.samples(), accuracy);
+    let news = (state.version(), state.samples(), job.recipe.budget_samples, accuracy);
     if presence.announced() != Some(news) {
         turn.broadcast(ServerMessage::Progress {
             version: news.0,
             samples: news.1,
-            budget_samples: job.recipe.budget_samples,
+            budget_samples: news.2,
             accuracy,
             volunteers: presence.volunteers() as u32,
         });

@@ -43,8 +43,8 @@ fn serve_those(turn: &mut Turn<'_>, waiting: Vec<(SessionId, &Session)>) {
         let order = if session.trusted { desk.evaluation(turn, id, session) } else { desk.training(turn, id, session) };
         match order {
             Ok(order) => desk.lease(turn, id, session.volunteer, order),
-            Err(_) if turn.state.phase() == Phase::Finished => turn.send(id, ServerMessage::Finished),
             Err(_) if session.told => {}
+            Err(_) if turn.state.phase() == Phase::Finished => turn.send(id, ServerMessage::Finished),
             Err(reason) => turn.send(id, wait(reason, crowd)),
         }
     }
@@ -166,7 +166,9 @@ impl<'a> Desk<'a> {
     fn copy(&mut self, turn: &Turn<'a>, volunteer: &VolunteerKey) -> Option<Order> {
         let late = self.late.get_or_insert_with(|| tail::late(turn));
         let leased = tail::take(turn, late, volunteer)?;
-        let (version, blocks, steps) = (turn.state.version(), leased.blocks.clone(), leased.steps);
+        let (version, blocks) = (turn.state.version(), leased.blocks.clone());
+        // The owner may have changed them since.
+        let steps = leased.steps.min(turn.job.recipe.steps);
         self.served.insert(*volunteer);
         self.room -= 1;
         let deadline_millis = deadline_millis(turn, volunteer, leased.samples());

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use potluck_protocol::{BlobId, Millis, Split, TaskId, TaskKind, Version, VolunteerKey, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::BlockRef;
+use crate::{BlockRef, RecipeNumber};
 
 /// A task that is out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub struct Leased {
     pub blocks: Vec<BlockRef>,
     /// The version it starts from.
     pub base_version: Version,
+    /// The recipe that it was leased with.
+    pub recipe: RecipeNumber,
     /// Optimizer steps; 0 for an evaluation.
     pub steps: u32,
     /// Samples a step.
@@ -60,6 +62,8 @@ pub struct HandedIn {
     pub volunteer: VolunteerKey,
     /// The update; `None` for an evaluation.
     pub update: Option<BlobId>,
+    /// The recipe that it was leased with.
+    pub recipe: RecipeNumber,
     /// Steps done.
     pub steps: u32,
 }

@@ -27,6 +27,8 @@
 //! - Blocks are handed out in a seeded order, an epoch after the other, those that came back first.
 //!   Whoever hands a block in first is merged; the others are credited.
 //! - Every version is evaluated on `valid` by a trusted session; the last one on `test` too.
+//! - The owner may change the recipe at any moment. Each task is computed, checked and decoded by the
+//!   recipe that it was leased with.
 //! - At the end of the budget, at the target, or when stopped, leasing ends, what is there is merged,
 //!   and the job finishes once its last version is evaluated.
 
@@ -34,6 +36,7 @@ mod api;
 mod barrier;
 mod blocks;
 mod buffer;
+mod control;
 mod core;
 mod crowd;
 mod decide;
@@ -61,13 +64,14 @@ mod tail;
 mod tests;
 
 pub use api::{BlockRef, Contribution, Control, Dataset, Effect, Fact, Input, MergePart, SessionId, UpdateFacts};
+pub use control::refusal;
 pub use core::Core;
 pub use crowd::Crowd;
 pub use decide::decide;
 pub use leases::{HandedIn, Leased};
 pub use lineage::{Fork, Lineage, Standing};
 pub use presence::{Presence, Session};
-pub use records::{Job, Phase, Tally, VersionRecord};
+pub use records::{Job, Phase, RecipeNumber, RecipeRecord, Tally, VersionRecord};
 pub use shares::{shares, weight};
 pub use snapshot::{STATE_SCHEMA, StateError};
 pub use state::State;

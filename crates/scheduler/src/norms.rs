@@ -65,6 +65,27 @@ impl Norms {
     }
 }
 
+/// True where updates of both recipes have norms of one kind, in units of steps and learning rate. A
+/// change of budget or schedule moves the learning rate by a factor of ten at most, as a schedule does
+/// by itself; anything else that a step depends on makes what was usual no measure any more.
+pub(crate) fn are_alike(one: &Recipe, other: &Recipe) -> bool {
+    let Recipe {
+        optimizer,
+        lr,
+        schedule: _,
+        ramp_steps,
+        clip_norm,
+        steps: _,
+        batch,
+        budget_samples: _,
+        target_accuracy: _,
+        outer: _,
+        update: _,
+    } = one;
+    let same_step = (optimizer, batch, ramp_steps) == (&other.optimizer, &other.batch, &other.ramp_steps);
+    same_step && (lr, clip_norm) == (&other.lr, &other.clip_norm)
+}
+
 /// What a norm can be at all after this many steps at this mean learning rate. AdamW and Muon move
 /// values by their learning rate. SGD moves them by their gradients: a step's is clipped to
 /// `clip_norm` and momentum adds up to 1 / (1 - momentum) of them, and near a minimum it is small

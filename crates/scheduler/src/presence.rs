@@ -35,6 +35,18 @@ pub struct Session {
     pub(crate) told: bool,
 }
 
+impl Session {
+    /// It was told that the job is finished. A volunteer leaves then; who is trusted stays, and has
+    /// work again where the job goes on.
+    fn note_the_end(&mut self) {
+        if self.trusted {
+            self.told = true;
+        } else {
+            self.asked_at = None;
+        }
+    }
+}
+
 /// A task that was sent to a session.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Running {
@@ -45,7 +57,7 @@ struct Running {
 }
 
 /// What was last broadcast of the job's progress.
-type Announced = (Version, u64, Option<f32>);
+type Announced = (Version, u64, u64, Option<f32>);
 
 /// Everything that is known of connections.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -129,11 +141,13 @@ impl Presence {
         for effect in effects {
             match effect {
                 Effect::Send { session, message } => self.note_sent(*session, message, facts, now),
-                Effect::Broadcast { message: ServerMessage::Progress { version, samples, accuracy, .. } } => {
-                    self.announced = Some((*version, *samples, *accuracy));
+                Effect::Broadcast {
+                    message: ServerMessage::Progress { version, samples, budget_samples, accuracy, .. },
+                } => {
+                    self.announced = Some((*version, *samples, *budget_samples, *accuracy));
                 }
                 Effect::Broadcast { message: ServerMessage::Finished } => {
-                    self.sessions.values_mut().for_each(|session| session.asked_at = None);
+                    self.sessions.values_mut().for_each(Session::note_the_end);
                 }
                 Effect::Broadcast { .. } => {}
                 Effect::Merge { version, .. } => self.merging = Some(*version),
@@ -161,7 +175,7 @@ impl Presence {
                 self.running.insert(lease.task.id, running);
             }
             ServerMessage::Wait { .. } => session.told = true,
-            ServerMessage::Finished => session.asked_at = None,
+            ServerMessage::Finished => session.note_the_end(),
             ServerMessage::Verdict(Verdict { task, refusal: Some(refusal), .. }) => {
                 let volunteer = session.volunteer;
                 self.note_refusal(*task, volunteer, refusal, facts, now);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BlockRef, Dataset};
 
-/// What was fixed when the job was made.
+/// What a job is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Job {
@@ -19,12 +19,30 @@ pub struct Job {
     pub program: BlobId,
     /// What the program costs.
     pub facts: ProgramFacts,
-    /// How it is trained.
+    /// How it is trained now.
     pub recipe: Recipe,
     /// How its work is paced and merged.
     pub strategy: StrategyName,
     /// What it is trained on.
     pub dataset: Dataset,
+}
+
+/// Which of a job's recipes: the one that it was made with is 0, and each change makes the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipeNumber(pub u32);
+
+/// A recipe, and from when on it holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeRecord {
+    /// When it was set.
+    pub at: Millis,
+    /// The version at that moment.
+    pub version: Version,
+    /// Samples merged at that moment.
+    pub samples: u64,
+    /// The recipe.
+    pub recipe: Recipe,
 }
 
 impl Job {

@@ -89,7 +89,7 @@ fn find<'a>(turn: &Turn<'a>, volunteer: VolunteerKey, statement: &Statement) -> 
 
 /// The task was handed in before.
 fn again(before: &HandedIn, volunteer: VolunteerKey, statement: &Statement) -> Found<'static> {
-    let HandedIn { volunteer: by, update, steps } = *before;
+    let HandedIn { volunteer: by, update, steps, recipe: _ } = *before;
     if by != volunteer {
         return Found::Nothing(not_yours(statement.task));
     }
@@ -184,18 +184,20 @@ fn usable_norm(
     steps: u32,
     (id, update): (BlobId, Option<&UpdateFacts>),
 ) -> Result<f32, Refusal> {
+    let recipe = turn.state.recipe(leased.recipe).unwrap_or(&turn.job.recipe);
     let Some(&UpdateFacts { id: _, norm, finite, well_formed }) = update.filter(|facts| facts.id == id) else {
         return Err(refuse(ErrorCode::UpdateMissing, format!("update {id} was not uploaded")));
     };
     if !well_formed {
-        let detail = format!("update {id} is not {:?} of the program's parameters", turn.job.recipe.update);
+        let detail = format!("update {id} is not {:?} of the program's parameters", recipe.update);
         return Err(refuse(ErrorCode::UpdateMalformed, detail));
     }
     if !finite || !norm.is_finite() {
         return Err(refuse(ErrorCode::UpdateNotFinite, format!("update {id} holds NaN or infinity")));
     }
-    let possible = norms::possible(&turn.job.recipe, turn.job.facts.parameters, steps, leased.lr);
-    let usual = turn.state.norms().band(steps, leased.lr);
+    let possible = norms::possible(recipe, turn.job.facts.parameters, steps, leased.lr);
+    let is_comparable = norms::are_alike(recipe, &turn.job.recipe);
+    let usual = turn.state.norms().band(steps, leased.lr).filter(|_| is_comparable);
     if possible.contains(&norm) && usual.is_none_or(|band| band.contains(&norm)) {
         return Ok(norm);
     }

@@ -58,6 +58,7 @@ fn parts(pending: &BTreeMap<TaskId, Pending>, version: Version) -> Vec<MergePart
         contribution: Contribution { task, weight },
         scale: pending.scale,
         update: pending.update,
+        encoding: pending.encoding,
     };
     pending.iter().zip(shares(&weights)).map(part).collect()
 }

@@ -3,17 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use potluck_protocol::{BlobId, Evaluation, Millis, OuterStep, Split, TaskId, Version, VolunteerKey};
+use potluck_protocol::{
+    BlobId, Evaluation, Millis, OuterStep, Recipe, Split, TaskId, UpdateEncoding, Version, VolunteerKey,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::Blocks;
 use crate::evaluations::Evaluations;
 use crate::leases::Leases;
-use crate::norms::Norms;
+use crate::norms::{Norms, are_alike};
 use crate::pacing::Pacing;
 use crate::{
-    BlockRef, Contribution, Dataset, Fact, HandedIn, Job, Leased, Lineage, MergePart, Mode, Phase, Tally,
-    VersionRecord, named, round,
+    BlockRef, Contribution, Dataset, Fact, HandedIn, Job, Leased, Lineage, MergePart, Mode, Phase, RecipeNumber,
+    RecipeRecord, Tally, VersionRecord, named, round,
 };
 
 /// An accepted update that waits for its commit.
@@ -28,6 +30,7 @@ pub(crate) struct Pending {
     #[serde(serialize_with = "potluck_protocol::exact::float")]
     pub(crate) scale: f32,
     pub(crate) update: BlobId,
+    pub(crate) encoding: UpdateEncoding,
     pub(crate) at: Millis,
 }
 
@@ -36,6 +39,8 @@ pub(crate) struct Pending {
 #[serde(deny_unknown_fields)]
 pub struct State {
     job: Option<Job>,
+    /// Every recipe so far, the current one last.
+    recipes: Vec<RecipeRecord>,
     /// Of the training split.
     blocks: Blocks,
     leases: Leases,
@@ -97,6 +102,7 @@ impl State {
                     volunteer: *volunteer,
                     blocks: blocks.clone(),
                     base_version: *base_version,
+                    recipe: self.recipe_number(),
                     steps: *steps,
                     batch: *batch,
                     lr: (*lr_start + *lr_end) / 2.0,
@@ -111,9 +117,7 @@ impl State {
                 self.leases.forget_expired(*at);
             }
             Fact::ResultAccepted { at, task, steps, samples, update, norm, train_loss: _, signed: _, late } => {
-                if let Some(leased) = self.leases.get(*task) {
-                    self.norms.add(*steps, leased.lr, *norm);
-                }
+                self.note_norm(*task, *steps, *norm);
                 self.accept(*at, *task, *steps, *samples, *update, *late);
             }
             Fact::Committed { at, version, base, momentum, parts, outer: _ } => {
@@ -128,7 +132,11 @@ impl State {
             Fact::Deposed { at: _, by } => self.lineage.depose(*by),
             Fact::Paused { at: _ } => self.paused = true,
             Fact::Resumed { at: _ } => self.paused = false,
-            Fact::Stopped { at } => self.finish_from(*at),
+            Fact::Stopped { at } => {
+                self.paused = false;
+                self.finish_from(*at);
+            }
+            Fact::RecipeChanged { at, recipe } => self.change(*at, recipe),
             Fact::Finished { at: _, version } => self.finished = Some(*version),
         }
     }
@@ -137,9 +145,36 @@ impl State {
         *self = Self { newest_at: self.newest_at, ..Self::default() };
         self.blocks = Blocks::new(job.seed, job.dataset.train.iter().map(|&(_, samples)| samples).collect());
         let at = job.created_at;
+        self.recipes.push(RecipeRecord { at, version: Version(0), samples: 0, recipe: job.recipe.clone() });
         self.pacing = Pacing::of(named(job.strategy).first());
         self.job = Some(job);
         self.add_version(Version(0), base, at, 0);
+    }
+
+    /// The owner's word. Where the goal was moved, the job has ended only if it has reached the new
+    /// one.
+    fn change(&mut self, at: Millis, recipe: &Recipe) {
+        let Some(job) = &mut self.job else { return };
+        let before = std::mem::replace(&mut job.recipe, recipe.clone());
+        let (version, samples) = (self.version, self.samples);
+        self.recipes.push(RecipeRecord { at, version, samples, recipe: recipe.clone() });
+        if !are_alike(&before, recipe) {
+            self.norms = Norms::default();
+        }
+        if !has_same_goal(&before, recipe) {
+            (self.finished, self.finishing_at) = (None, None);
+            if self.has_reached(recipe) {
+                self.finish_from(at);
+            }
+        }
+    }
+
+    /// What is usual is asked of those who train as the recipe says now.
+    fn note_norm(&mut self, task: TaskId, steps: u32, norm: f32) {
+        let (Some(leased), Some(job)) = (self.leases.get(task), &self.job) else { return };
+        if self.recipe(leased.recipe).is_some_and(|recipe| are_alike(recipe, &job.recipe)) {
+            self.norms.add(steps, leased.lr, norm);
+        }
     }
 
     fn add_version(&mut self, version: Version, base: BlobId, at: Millis, parts: u32) {
@@ -176,15 +211,17 @@ impl State {
 
     fn accept(&mut self, at: Millis, task: TaskId, steps: u32, samples: u64, update: BlobId, late: bool) {
         let Some(leased) = self.leases.take(task) else { return };
-        let Leased { volunteer, blocks, base_version, lr, .. } = leased;
+        let Leased { volunteer, blocks, base_version, recipe, lr, .. } = leased;
         let scale = steps as f32 * lr;
-        self.leases.hand_in(task, HandedIn { volunteer, update: Some(update), steps });
+        let encoding = self.recipe(recipe).map_or_else(UpdateEncoding::default, |recipe| recipe.update);
+        self.leases.hand_in(task, HandedIn { volunteer, update: Some(update), recipe, steps });
         self.credit(volunteer, at, samples);
         if late {
             self.blocks.release(task, &blocks);
         } else {
             self.blocks.accept(task, &blocks);
-            self.pending.insert(task, Pending { volunteer, base_version, blocks, samples, scale, update, at });
+            let pending = Pending { volunteer, base_version, blocks, samples, scale, update, encoding, at };
+            self.pending.insert(task, pending);
         }
     }
 
@@ -215,7 +252,8 @@ impl State {
 
     fn evaluated(&mut self, at: Millis, task: TaskId, of: (Version, Split), part: Evaluation) {
         let Some(leased) = self.leases.take(task) else { return };
-        self.leases.hand_in(task, HandedIn { volunteer: leased.volunteer, update: None, steps: 0 });
+        let Leased { volunteer, recipe, .. } = leased;
+        self.leases.hand_in(task, HandedIn { volunteer, update: None, recipe, steps: 0 });
         let Some(whole) = self.evaluations.add(of, &leased.blocks, part) else { return };
         let Some(record) = self.history.get_mut(&of.0) else { return };
         match of.1 {
@@ -243,6 +281,23 @@ impl State {
     /// The job; `None` before its first fact.
     pub fn job(&self) -> Option<&Job> {
         self.job.as_ref()
+    }
+
+    /// Every recipe that the job has had, the current one last.
+    pub fn recipes(&self) -> &[RecipeRecord] {
+        &self.recipes
+    }
+
+    /// One of them; `None` where there is none of this number, which no lease of a made job has.
+    pub fn recipe(&self, number: RecipeNumber) -> Option<&Recipe> {
+        self.recipes.get(number.0 as usize).map(|record| &record.recipe)
+    }
+
+    /// True where a job with this recipe is done with what it has.
+    pub(crate) fn has_reached(&self, recipe: &Recipe) -> bool {
+        let accuracy = self.newest(Split::Valid).map(|(_, evaluation)| evaluation.accuracy);
+        let at_target = recipe.target_accuracy.zip(accuracy).is_some_and(|(target, accuracy)| accuracy >= target);
+        self.samples >= recipe.budget_samples || at_target
     }
 
     /// Where the job stands.
@@ -300,6 +355,7 @@ impl State {
             contribution,
             scale: pending.scale,
             update: pending.update,
+            encoding: pending.encoding,
         };
         Some((parts.iter().zip(&pending).map(merge_part).collect(), outer))
     }
@@ -370,8 +426,17 @@ impl State {
     }
 }
 
+/// True where both say the same of when the job is done.
+pub(crate) fn has_same_goal(one: &Recipe, other: &Recipe) -> bool {
+    (one.budget_samples, one.target_accuracy) == (other.budget_samples, other.target_accuracy)
+}
+
 /// What decisions ask.
 impl State {
+    fn recipe_number(&self) -> RecipeNumber {
+        RecipeNumber(self.recipes.len().saturating_sub(1) as u32)
+    }
+
     pub(crate) fn blocks(&self) -> &Blocks {
         &self.blocks
     }

@@ -33,7 +33,7 @@ pub(super) async fn update(
 ) -> Result<StatusCode, Problem> {
     let job = shared.job(&name)?;
     let lease = lease(&shared, job, &task, &headers).await?;
-    let expected = job.uploads().update_bytes();
+    let expected = job.uploads().update_bytes(lease.encoding);
     check_length(&headers, expected)?;
     let busy = || Problem::new(ErrorCode::Full, "another upload for this task is on its way; try again later");
     let _arrival = job.uploads().arrive(lease.task).ok_or_else(busy)?;
@@ -56,7 +56,7 @@ pub(super) async fn update(
         let detail = "another update was accepted for this task already";
         return Err(Problem::new(ErrorCode::ResultMismatch, detail));
     }
-    job.take_update(lease.task, bytes).await?;
+    job.take_update(lease.task, lease.encoding, bytes).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

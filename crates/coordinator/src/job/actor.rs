@@ -61,8 +61,8 @@ pub(crate) struct Newcomer {
 pub(crate) enum Message {
     Join(Newcomer),
     Input(Input),
-    /// Answered once it is durable.
-    Control(Control, oneshot::Sender<()>),
+    /// Answered once it is durable, or with why it cannot be done.
+    Control(Control, oneshot::Sender<Option<Refusal>>),
     Query(Query),
     /// End after what came before.
     Stop,
@@ -100,7 +100,7 @@ enum Failure {
 struct Batch {
     facts: Vec<Fact>,
     effects: Vec<Effect>,
-    controls: Vec<oneshot::Sender<()>>,
+    controls: Vec<(oneshot::Sender<Option<Refusal>>, Option<Refusal>)>,
     queries: Vec<Query>,
     /// Somebody came, left or said what device it has.
     people_changed: bool,
@@ -286,9 +286,9 @@ impl Actor {
         for effect in effects {
             self.carry_out(effect);
         }
-        for control in controls {
+        for (answer, refusal) in controls {
             // Who asked may be gone.
-            let _ = control.send(());
+            let _ = answer.send(refusal);
         }
         for query in queries {
             self.answer(query);
@@ -311,8 +311,11 @@ impl Actor {
                 self.step(&input, batch);
             }
             Message::Control(control, answer) => {
-                self.step(&Input::Control(control), batch);
-                batch.controls.push(answer);
+                let refusal = potluck_scheduler::refusal(self.core.state(), &control);
+                if refusal.is_none() {
+                    self.step(&Input::Control(control), batch);
+                }
+                batch.controls.push((answer, refusal));
             }
             Message::Query(query) => batch.queries.push(query),
             Message::Stop => batch.stop = true,

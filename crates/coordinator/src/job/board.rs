@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use potluck_protocol::{Device, Evaluation, JobCard, Split, TaskId, Version, VolunteerKey, limits};
-use potluck_scheduler::{Core, HandedIn, Leased, VersionRecord};
+use potluck_scheduler::{Core, HandedIn, Leased, RecipeRecord, VersionRecord};
 
 use crate::{
     log::Head,
-    views::{Connected, ContributionRow, JobView, LeaseView, LogView, Phase, SplitPair, VersionRow},
+    views::{ChangeRow, Connected, ContributionRow, JobView, LeaseView, LogView, Phase, SplitPair, VersionRow},
 };
 
 /// The devices of those who are connected or have given something, as they last said. Gone with
@@ -32,11 +32,23 @@ pub(super) fn job(core: &Core, card: &JobCard, head: &Head) -> Option<JobView> {
         loss: pair(|evaluation| evaluation.loss),
         model: format!("/api/v1/jobs/{}/model.safetensors", card.name),
         recipe: job.recipe.clone(),
+        changes: changes(core),
         program: job.facts,
         connected: connected(core),
         started_at: job.created_at,
         log: log(core, head),
     })
+}
+
+fn changes(core: &Core) -> Vec<ChangeRow> {
+    let recipes = core.state().recipes();
+    let newest = recipes.len().saturating_sub(limits::CHANGE_ROWS_MAX + 1);
+    let row = |pair: &[RecipeRecord]| {
+        let [before, RecipeRecord { at, version, samples, recipe }] = pair else { return None };
+        let differences = before.recipe.differences(recipe);
+        Some(ChangeRow { at: *at, version: *version, samples: *samples, differences })
+    };
+    recipes[newest..].windows(2).filter_map(row).collect()
 }
 
 fn log(core: &Core, head: &Head) -> LogView {
@@ -126,13 +138,15 @@ pub(super) fn contributions(
 
 /// The lease of a task, or what was accepted for it.
 pub(super) fn lease(core: &Core, task: TaskId) -> Option<LeaseView> {
-    if let Some(HandedIn { volunteer, update, .. }) = core.state().handed_in(task) {
-        let (volunteer, accepted) = (*volunteer, *update);
-        return Some(LeaseView { task, volunteer, trains: accepted.is_some(), expiry_at: 0, accepted });
+    let state = core.state();
+    if let Some(HandedIn { volunteer, update, recipe, .. }) = state.handed_in(task) {
+        let (volunteer, accepted, encoding) = (*volunteer, *update, state.recipe(*recipe)?.update);
+        return Some(LeaseView { task, volunteer, trains: accepted.is_some(), expiry_at: 0, accepted, encoding });
     }
-    let leased: &Leased = core.state().lease(task)?;
+    let leased: &Leased = state.lease(task)?;
     let (volunteer, trains, expiry_at) = (leased.volunteer, leased.trains(), leased.expiry_at);
-    Some(LeaseView { task, volunteer, trains, expiry_at, accepted: None })
+    let encoding = state.recipe(leased.recipe)?.update;
+    Some(LeaseView { task, volunteer, trains, expiry_at, accepted: None, encoding })
 }
 
 /// Shared, because many pages ask for the same.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use potluck_protocol::{BlobId, OuterStep, UpdateEncoding, Version, limits};
+use potluck_protocol::{BlobId, OuterStep, Version, limits};
 use potluck_scheduler::{Contribution, Input, MergePart};
 use potluck_update::{DecodeError, Scaled, bytes_from_weights, decode, merge_scaled, outer_step, weights_from_bytes};
 
@@ -58,7 +58,6 @@ pub(super) struct Bench {
     pub(super) blobs: Blobs,
     pub(super) momenta: Blobs,
     pub(super) uploads: Arc<Uploads>,
-    pub(super) encoding: UpdateEncoding,
     pub(super) parameters: usize,
     /// Kept while a merge runs, so that the folder is not free before it is done.
     pub(super) folder: Arc<Folder>,
@@ -68,8 +67,8 @@ pub(super) struct Bench {
 struct Inputs {
     theta: Bytes,
     momentum: Option<Bytes>,
-    /// Weight, scale and bytes of each.
-    updates: Vec<(f32, f32, Bytes)>,
+    /// Each with its bytes.
+    updates: Vec<(MergePart, Bytes)>,
 }
 
 impl Bench {
@@ -85,8 +84,8 @@ impl Bench {
         let version = order.version;
         let blob = |error| MergeError::Blob { version, error };
         let inputs = self.read(&order).await.map_err(blob)?;
-        let (encoding, parameters, outer) = (self.encoding, self.parameters, order.outer);
-        let made = tokio::task::spawn_blocking(move || compute(inputs, encoding, parameters, outer));
+        let (parameters, outer) = (self.parameters, order.outer);
+        let made = tokio::task::spawn_blocking(move || compute(inputs, parameters, outer));
         let made = made.await.map_err(|e| MergeError::Broken { version, reason: e.to_string() })?;
         let (theta, momentum) = made.map_err(|error| MergeError::Decode { version, error })?;
         let parts: Vec<Contribution> = order.parts.iter().map(|part| part.contribution).collect();
@@ -112,8 +111,8 @@ impl Bench {
             None => None,
         };
         let mut updates = Vec::with_capacity(order.parts.len());
-        for MergePart { contribution, scale, update } in &order.parts {
-            updates.push((contribution.weight, *scale, self.uploads.bytes(*update).await?));
+        for part in &order.parts {
+            updates.push((*part, self.uploads.bytes(part.update, part.encoding).await?));
         }
         Ok(Inputs { theta, momentum, updates })
     }
@@ -121,21 +120,21 @@ impl Bench {
 
 type Made = (Vec<f32>, Option<Vec<f32>>);
 
-fn compute(inputs: Inputs, encoding: UpdateEncoding, count: usize, outer: OuterStep) -> Result<Made, DecodeError> {
+fn compute(inputs: Inputs, count: usize, outer: OuterStep) -> Result<Made, DecodeError> {
     let Inputs { theta, momentum, updates } = inputs;
     let mut theta = weights_from_bytes(&theta, count)?;
     let mut momentum = momentum.map(|bytes| weights_from_bytes(&bytes, count)).transpose()?;
-    let decoded = |(weight, scale, bytes): (f32, f32, Bytes)| Ok((weight, scale, decode(encoding, count, &bytes)?));
-    let parts: Vec<(f32, f32, Vec<f32>)> = updates.into_iter().map(decoded).collect::<Result<_, DecodeError>>()?;
-    let parts: Vec<Scaled<'_>> =
-        parts.iter().map(|(weight, scale, values)| Scaled { weight: *weight, scale: *scale, values }).collect();
+    let decoded = |(part, bytes): (MergePart, Bytes)| Ok((part, decode(part.encoding, count, &bytes)?));
+    let parts: Vec<(MergePart, Vec<f32>)> = updates.into_iter().map(decoded).collect::<Result<_, DecodeError>>()?;
+    let scaled = parts.iter().map(|(part, values)| (part.contribution.weight, part.scale, values));
+    let parts: Vec<Scaled<'_>> = scaled.map(|(weight, scale, values)| Scaled { weight, scale, values }).collect();
     outer_step(&mut theta, &mut momentum, &merge_scaled(&parts), outer);
     Ok((theta, momentum))
 }
 
 #[cfg(test)]
 mod tests {
-    use potluck_protocol::TaskId;
+    use potluck_protocol::{TaskId, UpdateEncoding};
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -147,19 +146,19 @@ mod tests {
         let store = |name: &str| Blobs::in_folder(&folder.path().join(name)).expect("a store");
         let encoding = UpdateEncoding::Int8;
         let updates = Packs::in_folder(&folder.path().join("updates")).expect("packs");
-        let uploads = Arc::new(Uploads::new(updates, encoding, 2));
+        let uploads = Arc::new(Uploads::new(updates, 2));
         let bench = Bench {
             blobs: store("blobs"),
             momenta: store("momenta"),
             uploads: Arc::clone(&uploads),
-            encoding,
             parameters: 2,
             folder: Arc::new(Folder::open(&folder.path().join("data")).expect("a folder")),
         };
         // Whichever way the step goes, one of the two overflows.
         let base = bench.blobs.put(bytes_from_weights(&[3e38, -3e38]).into()).await.expect("stored");
         let bytes = Bytes::from(potluck_update::encode(encoding, &[3e38, 3e38]));
-        let facts = uploads.facts(BlobId::of(&bytes), bytes.clone(), &Semaphore::new(1)).await.expect("decoded");
+        let facts =
+            uploads.facts((BlobId::of(&bytes), encoding), bytes.clone(), &Semaphore::new(1)).await.expect("decoded");
         uploads.keep(TaskId(1), facts, bytes).await.expect("kept");
         let contribution = Contribution { task: TaskId(1), weight: 1.0 };
         let outer = OuterStep { lr: 1.0, momentum: 0.5 };
@@ -167,7 +166,7 @@ mod tests {
             version: Version(1),
             base,
             momentum: None,
-            parts: vec![MergePart { contribution, scale: 1.0, update: facts.id }],
+            parts: vec![MergePart { contribution, scale: 1.0, update: facts.id, encoding }],
             outer,
         };
         let merged = bench.carry_out(order).await.expect("merged");

@@ -22,7 +22,10 @@ use std::{
 
 use bytes::Bytes;
 use potluck_graph::Program;
-use potluck_protocol::{BlobId, ErrorCode, JobCard, JobName, Millis, Statement, TaskId, Version, VolunteerKey, limits};
+use potluck_protocol::{
+    BlobId, ErrorCode, JobCard, JobName, Millis, Refusal, Statement, TaskId, UpdateEncoding, Version, VolunteerKey,
+    limits,
+};
 use potluck_scheduler::{Control, Input, UpdateFacts};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 
@@ -262,9 +265,10 @@ impl Job {
         answered.await.map_err(|_| gone())
     }
 
-    /// The owner's word; returns once it is durable.
+    /// The owner's word; returns once it is durable, or with the reason why it cannot be done.
     pub(crate) async fn control(&self, control: Control) -> Result<(), Problem> {
-        self.ask(|answer| Message::Control(control, answer)).await
+        let refusal = self.ask(|answer| Message::Control(control, answer)).await?;
+        refusal.map_or(Ok(()), |Refusal { code, detail }| Err(Problem::new(code, detail)))
     }
 
     pub(crate) async fn view(&self) -> Result<Arc<JobView>, Problem> {
@@ -294,12 +298,18 @@ impl Job {
     }
 
     /// Takes in an update whose sender was checked: decodes it, and stores it if it is good.
-    pub(crate) async fn take_update(&self, task: TaskId, bytes: Bytes) -> Result<(), Problem> {
+    pub(crate) async fn take_update(
+        &self,
+        task: TaskId,
+        encoding: UpdateEncoding,
+        bytes: Bytes,
+    ) -> Result<(), Problem> {
         let Fixed { uploads, stores, .. } = &self.fixed;
         let (id, length) = (id_of(&bytes).await.map_err(|e| self.internal(&e))?, bytes.len());
-        let facts = uploads.facts(id, bytes.clone(), &stores.decoding).await.map_err(|e| self.internal(&e))?;
+        let facts = uploads.facts((id, encoding), bytes.clone(), &stores.decoding).await;
+        let facts = facts.map_err(|e| self.internal(&e))?;
         if !facts.well_formed {
-            return Err(update_malformed("bytes of another kind", uploads.update_bytes()));
+            return Err(update_malformed("bytes of another kind", uploads.update_bytes(encoding)));
         }
         if !facts.finite {
             return Err(Problem::new(ErrorCode::UpdateNotFinite, "the update holds NaN or infinity"));
@@ -319,11 +329,9 @@ impl Job {
         id: BlobId,
     ) -> Result<Option<UpdateFacts>, Problem> {
         let lease = self.lease(statement.task).await?;
-        if !lease.is_some_and(|lease| lease.trains && lease.volunteer == volunteer) {
-            return Ok(None);
-        }
+        let Some(lease) = lease.filter(|lease| lease.trains && lease.volunteer == volunteer) else { return Ok(None) };
         let Fixed { uploads, stores, .. } = &self.fixed;
-        uploads.recall(statement.task, id, &stores.decoding).await.map_err(|e| self.internal(&e))
+        uploads.recall(statement.task, (id, lease.encoding), &stores.decoding).await.map_err(|e| self.internal(&e))
     }
 
     fn internal(&self, error: &BlobError) -> Problem {
@@ -339,7 +347,7 @@ fn reconnect_after(nth: u64) -> Millis {
 
 /// An update of the wrong size or form.
 pub(crate) fn update_malformed(got: &str, expected: usize) -> Problem {
-    let detail = format!("expected {expected} bytes in the encoding that the recipe asks for, got {got}");
+    let detail = format!("expected {expected} bytes in the encoding that its task asks for, got {got}");
     Problem::new(ErrorCode::UpdateMalformed, detail)
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use potluck_data::{DataError, EncodedBlock, Ingested, ModelFiles};
 use potluck_graph::Program;
-use potluck_protocol::{BlobId, JobCard, JobFile, LeaderId, ProgramFacts, limits};
+use potluck_protocol::{BlobId, Difference, JobCard, JobFile, LeaderId, ProgramFacts, limits};
 use potluck_scheduler::{Core, Dataset, Fact, Job as Made};
 use tokio::sync::mpsc;
 
@@ -149,14 +149,13 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
     let made = core.state().job().ok_or(OpenError::NotMade)?;
     let program_json = stores.blobs.get(made.program, limits::PROGRAM_BYTES_MAX).await?;
     let program = Program::parse(&program_json).map_err(|e| OpenError::Program(e.to_string()))?;
-    let uploads = Uploads::new(stores.updates_of(&name)?, made.recipe.update, program.parameter_count());
+    let uploads = Uploads::new(stores.updates_of(&name)?, program.parameter_count());
     let uploads = Arc::new(if *keep_updates { uploads.archiving(archive) } else { uploads });
     uploads.pin_accepted(core.state().waiting());
     let bench = Bench {
         blobs: stores.blobs.clone(),
         momenta: stores.momenta_of(&name)?,
         uploads: Arc::clone(&uploads),
-        encoding: made.recipe.update,
         parameters: program.parameter_count(),
         folder: Arc::clone(folder),
     };
@@ -244,15 +243,26 @@ async fn store_files(blobs: &Blobs, files: ModelFiles) -> Result<BTreeMap<String
     Ok(stored)
 }
 
-/// The file may say something new by now; what was made stays as it is.
+/// The file may say something else than the log, which goes on.
 fn warn_of_changes(file: &JobFile, core: &Core) {
-    let name = &file.job.name;
-    if core.state().job().is_some_and(|made| made.recipe != file.train || made.strategy != file.strategy) {
+    let (name, Some(made)) = (&file.job.name, core.state().job()) else { return };
+    if made.strategy != file.strategy {
+        let (made, said) = (made.strategy, file.strategy);
         tracing::warn!(
-            "job {name}: [train] in the job file is not what this job was made with and is ignored; \
-             to train with it, give the job another job.name"
+            "job {name}: train.strategy in the job file is {said:?}; the job was made with {made:?} and keeps it"
         );
     }
+    let differences = made.recipe.differences(&file.train);
+    if differences.is_empty() {
+        return;
+    }
+    let told: Vec<String> =
+        differences.iter().map(|Difference { field, from, to }| format!("{field} = {to} (now {from})")).collect();
+    tracing::warn!(
+        "job {name}: [train] in the job file says {}; the job goes on as its log says. \
+         `potluck job set URL --job {name} --token-file FOLDER/owner-token --from JOB_FILE` changes it in flight",
+        told.join(", ")
+    );
 }
 
 /// The update that a fact accepts.

@@ -17,7 +17,6 @@ use crate::{blobs::BlobError, packs::Packs};
 #[derive(Debug)]
 pub(crate) struct Uploads {
     store: Packs,
-    encoding: UpdateEncoding,
     parameters: usize,
     known: Mutex<Known>,
     /// Held for reading while bytes are stored and entered above, for writing while they are
@@ -59,9 +58,9 @@ impl Drop for Arrival<'_> {
 }
 
 impl Uploads {
-    pub(crate) fn new(store: Packs, encoding: UpdateEncoding, parameters: usize) -> Self {
+    pub(crate) fn new(store: Packs, parameters: usize) -> Self {
         let (known, sweeping, arriving) = (Mutex::default(), RwLock::default(), Mutex::default());
-        Self { store, encoding, parameters, known, sweeping, archive: None, arriving }
+        Self { store, parameters, known, sweeping, archive: None, arriving }
     }
 
     /// Keeps these updates, and every later one that is accepted, for whoever wants to make the
@@ -90,9 +89,9 @@ impl Uploads {
         is_first.then(|| Arrival { uploads: self, task })
     }
 
-    /// Bytes of every update of this job.
-    pub(crate) fn update_bytes(&self) -> usize {
-        potluck_update::encoded_len(self.encoding, self.parameters)
+    /// Bytes of every update of this job in this encoding.
+    pub(crate) fn update_bytes(&self, encoding: UpdateEncoding) -> usize {
+        potluck_update::encoded_len(encoding, self.parameters)
     }
 
     /// What was found in an upload for this task.
@@ -148,16 +147,16 @@ impl Uploads {
     pub(crate) async fn recall(
         &self,
         task: TaskId,
-        id: BlobId,
+        (id, encoding): (BlobId, UpdateEncoding),
         decoding: &Semaphore,
     ) -> Result<Option<UpdateFacts>, BlobError> {
         let storing = self.sweeping.read().await;
-        let bytes = match self.store.get(id, self.update_bytes()).await {
+        let bytes = match self.bytes(id, encoding).await {
             Ok(bytes) => bytes,
             Err(BlobError::Missing { .. } | BlobError::Damaged { .. } | BlobError::TooLarge { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let facts = self.facts(id, bytes, decoding).await?;
+        let facts = self.facts((id, encoding), bytes, decoding).await?;
         let forgotten = self.enter(task, facts);
         // Deleting waits until nobody stores.
         drop(storing);
@@ -166,8 +165,13 @@ impl Uploads {
     }
 
     /// What these bytes turn out to be. Decodes on a thread that may take its time.
-    pub(crate) async fn facts(&self, id: BlobId, bytes: Bytes, decoding: &Semaphore) -> Result<UpdateFacts, BlobError> {
-        let (encoding, parameters) = (self.encoding, self.parameters);
+    pub(crate) async fn facts(
+        &self,
+        (id, encoding): (BlobId, UpdateEncoding),
+        bytes: Bytes,
+        decoding: &Semaphore,
+    ) -> Result<UpdateFacts, BlobError> {
+        let parameters = self.parameters;
         let _permit = decoding.acquire().await.map_err(|e| BlobError::Store(e.to_string()))?;
         let found = tokio::task::spawn_blocking(move || {
             let Ok(values) = potluck_update::decode(encoding, parameters, &bytes) else {
@@ -182,8 +186,8 @@ impl Uploads {
     }
 
     /// The bytes of an update that was kept.
-    pub(crate) async fn bytes(&self, id: BlobId) -> Result<Bytes, BlobError> {
-        self.store.get(id, self.update_bytes()).await
+    pub(crate) async fn bytes(&self, id: BlobId, encoding: UpdateEncoding) -> Result<Bytes, BlobError> {
+        self.store.get(id, self.update_bytes(encoding)).await
     }
 
     /// Forgets the tasks that are not needed any more and returns what is then nobody's.
@@ -230,20 +234,21 @@ mod tests {
 
     const ONE: TaskId = TaskId(1);
     const TWO: TaskId = TaskId(2);
+    const INT8: UpdateEncoding = UpdateEncoding::Int8;
 
     fn uploads() -> (tempfile::TempDir, Uploads, Semaphore) {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Packs::in_folder(folder.path()).expect("a store");
-        (folder, Uploads::new(store, UpdateEncoding::Int8, 3), Semaphore::new(1))
+        (folder, Uploads::new(store, 3), Semaphore::new(1))
     }
 
     fn update(value: f32) -> Bytes {
-        potluck_update::encode(UpdateEncoding::Int8, &[value, 0.0, 0.0]).into()
+        potluck_update::encode(INT8, &[value, 0.0, 0.0]).into()
     }
 
     async fn keep(uploads: &Uploads, decoding: &Semaphore, task: TaskId, value: f32) -> BlobId {
         let bytes = update(value);
-        let facts = uploads.facts(BlobId::of(&bytes), bytes.clone(), decoding).await.expect("decoded");
+        let facts = uploads.facts((BlobId::of(&bytes), INT8), bytes.clone(), decoding).await.expect("decoded");
         uploads.keep(task, facts, bytes).await.expect("kept");
         facts.id
     }
@@ -256,10 +261,10 @@ mod tests {
         assert_eq!(uploads.find(TWO, id).map(|facts| facts.norm), Some(1.0));
         let orphans = uploads.forget(|task| task == TWO);
         uploads.delete(orphans).await.expect("swept");
-        uploads.bytes(id).await.expect("still named by the second task");
+        uploads.bytes(id, INT8).await.expect("still named by the second task");
         let orphans = uploads.forget(|_| false);
         uploads.delete(orphans).await.expect("swept");
-        assert!(matches!(uploads.bytes(id).await, Err(BlobError::Missing { .. })));
+        assert!(matches!(uploads.bytes(id, INT8).await, Err(BlobError::Missing { .. })));
     }
 
     #[tokio::test]
@@ -270,7 +275,7 @@ mod tests {
             keep(&uploads, &decoding, ONE, 2.0 + n as f32).await;
         }
         assert_eq!(uploads.find(ONE, first), None);
-        assert!(uploads.bytes(first).await.is_err());
+        assert!(uploads.bytes(first, INT8).await.is_err());
     }
 
     #[tokio::test]
@@ -282,17 +287,17 @@ mod tests {
         for n in 0..2 * limits::UPLOADS_PER_TASK_MAX {
             keep(&uploads, &decoding, ONE, 2.0 + n as f32).await;
         }
-        uploads.bytes(first).await.expect("pinned");
-        assert!(uploads.bytes(second).await.is_err(), "the oldest of the others goes");
+        uploads.bytes(first, INT8).await.expect("pinned");
+        assert!(uploads.bytes(second, INT8).await.is_err(), "the oldest of the others goes");
         assert!(!uploads.pin(ONE, second));
-        let again = Uploads::new(Packs::in_folder(folder.path()).expect("a store"), UpdateEncoding::Int8, 3);
+        let again = Uploads::new(Packs::in_folder(folder.path()).expect("a store"), 3);
         again.pin_accepted([(ONE, first)]);
         again.sweep(&BTreeSet::new()).await.expect("swept");
-        again.bytes(first).await.expect("pinned after a restart too");
+        again.bytes(first, INT8).await.expect("pinned after a restart too");
         let orphans = again.forget(|_| false);
         assert_eq!(orphans, [first]);
         again.delete(orphans).await.expect("swept");
-        assert!(again.bytes(first).await.is_err(), "the pin went with its task");
+        assert!(again.bytes(first, INT8).await.is_err(), "the pin went with its task");
     }
 
     #[tokio::test]
@@ -303,8 +308,8 @@ mod tests {
         for n in 1..limits::UPLOADS_PER_TASK_MAX {
             keep(&uploads, &decoding, ONE, 2.0 + n as f32).await;
         }
-        uploads.recall(ONE, stored, &decoding).await.expect("readable").expect("found");
-        assert!(uploads.bytes(first).await.is_err());
+        uploads.recall(ONE, (stored, INT8), &decoding).await.expect("readable").expect("found");
+        assert!(uploads.bytes(first, INT8).await.is_err());
     }
 
     #[test]
@@ -321,17 +326,17 @@ mod tests {
     async fn an_upload_is_found_again_after_a_restart_or_swept() {
         let (folder, uploads, decoding) = uploads();
         let id = keep(&uploads, &decoding, ONE, 1.0).await;
-        let again = Uploads::new(Packs::in_folder(folder.path()).expect("a store"), UpdateEncoding::Int8, 3);
+        let again = Uploads::new(Packs::in_folder(folder.path()).expect("a store"), 3);
         assert_eq!(again.find(ONE, id), None);
-        let facts = again.recall(ONE, id, &decoding).await.expect("readable").expect("found");
+        let facts = again.recall(ONE, (id, INT8), &decoding).await.expect("readable").expect("found");
         assert!(facts.finite && facts.well_formed);
         again.sweep(&BTreeSet::new()).await.expect("swept");
-        again.bytes(id).await.expect("named again");
+        again.bytes(id, INT8).await.expect("named again");
         again.forget(|_| false);
         again.sweep(&BTreeSet::from([id])).await.expect("swept");
-        again.bytes(id).await.expect("retained");
+        again.bytes(id, INT8).await.expect("retained");
         again.sweep(&BTreeSet::new()).await.expect("swept");
-        assert_eq!(again.recall(ONE, id, &decoding).await.expect("readable"), None);
+        assert_eq!(again.recall(ONE, (id, INT8), &decoding).await.expect("readable"), None);
     }
 
     #[tokio::test]
@@ -340,7 +345,7 @@ mod tests {
         let facts = |bytes: Bytes| {
             let (uploads, decoding) = (&uploads, &decoding);
             async move {
-                let facts = uploads.facts(BlobId::of(&bytes), bytes, decoding).await.expect("looked at");
+                let facts = uploads.facts((BlobId::of(&bytes), INT8), bytes, decoding).await.expect("looked at");
                 (facts.well_formed, facts.finite)
             }
         };

@@ -6,7 +6,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use futures::{SinkExt, StreamExt};
 use potluck_protocol::{
     BlobId, ClientMessage, ErrorCode, Hello, Lease, PROTOCOL_MAX, PROTOCOL_MIN, Seal, ServerMessage, SignedStatement,
-    Statement, UpdateEncoding, Verdict, VolunteerKey,
+    Statement, Verdict, VolunteerKey,
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
@@ -119,7 +119,7 @@ impl<'a> Client<'a> {
     pub(super) fn update(&self, lease: &Lease) -> Vec<u8> {
         let count = parameters(self.site);
         let values: Vec<f32> = (0..count).map(|n| (n as f32 + lease.task.id.0 as f32).sin() * 0.01).collect();
-        potluck_update::encode(UpdateEncoding::E3m0, &values)
+        potluck_update::encode(lease.task.recipe.update, &values)
     }
 
     pub(super) fn statement(&self, lease: &Lease, update: &[u8]) -> Statement {

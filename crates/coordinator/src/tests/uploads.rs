@@ -124,7 +124,7 @@ async fn an_accepted_update_outlives_uploads_that_began_before_it() {
         let values = vec![0.01 * n as f32; parameters(&site)];
         let update = potluck_update::encode(UpdateEncoding::E3m0, &values);
         // As an upload goes on whose lease was looked at earlier.
-        job.take_update(lease.task.id, update.into()).await.expect("taken");
+        job.take_update(lease.task.id, UpdateEncoding::E3m0, update.into()).await.expect("taken");
     }
     assert!(two.work(&other).await.accepted);
     site.until(|job| job["version"] == 1).await;

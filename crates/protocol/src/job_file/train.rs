@@ -1,4 +1,5 @@
-//! `[train]`: the recipe and the strategy. The recipe's own rules are in [`Recipe::problem`]; here they get a line.
+//! `[train]`: the recipe and the strategy. The recipe's own rules are in [`Recipe::owner_problem`]; here they
+//! get a line.
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -7,7 +8,7 @@ use super::{
     ModelSection,
     source::{JobFileError, Source},
 };
-use crate::{Optimizer, OuterStep, Recipe, Schedule, StrategyName, UpdateEncoding, agreement_distance};
+use crate::{Optimizer, OuterStep, Recipe, Schedule, StrategyName, UpdateEncoding};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,9 +80,7 @@ pub(super) fn train(
         outer: value(&outer, OuterStep::default()),
         update: update.unwrap_or_default(),
     };
-    let Some((field, expected)) = recipe.problem().or_else(|| cannot_be_judged(&recipe)) else {
-        return Ok((recipe, strategy.unwrap_or_default()));
-    };
+    let Some((field, expected)) = recipe.owner_problem() else { return Ok((recipe, strategy.unwrap_or_default())) };
     let start = |span: Option<std::ops::Range<usize>>| span.map_or(table_start, |s| s.start);
     let offset = match field {
         "lr" => start(lr.map(|f| f.span())),
@@ -96,18 +95,6 @@ pub(super) fn train(
         _ => table_start,
     };
     Err(source.error(offset, &format!("train.{field}"), format!("expected {expected}")))
-}
-
-/// A job whose results nobody could check is no job for strangers.
-fn cannot_be_judged(recipe: &Recipe) -> Option<(&'static str, String)> {
-    let Recipe { optimizer, update, steps, .. } = recipe;
-    if agreement_distance(optimizer, *update, *steps).is_some() {
-        return None;
-    }
-    let expected = format!(
-        "at most 8 with Muon and four-bit updates, or update = \"int8\": honest results of {steps} steps cannot be told from cheats"
-    );
-    Some(("steps", expected))
 }
 
 /// What a preset is trained with where the job file does not say: Muon for transformers, whose

@@ -18,9 +18,10 @@ prop_compose! {
         chaos_millis in prop_oneof![Just(0), 1_000u64..120_000],
         stops in prop::bool::weighted(0.1),
         strategy in prop::sample::select(vec![StrategyName::Auto, StrategyName::Rounds, StrategyName::Buffered]),
+        extends in prop::bool::weighted(0.3),
     ) -> Plan {
         let recipe = Recipe { budget_samples: tasks * 256, target_accuracy: target, ..recipe() };
-        Plan { seed, volunteers, recipe, strategy, train_blocks, chaos_millis, stops }
+        Plan { seed, volunteers, recipe, strategy, train_blocks, chaos_millis, stops, extends }
     }
 }
 
@@ -30,8 +31,9 @@ proptest! {
     #[test]
     fn every_job_ends_and_its_log_is_sound(plan in plans()) {
         let world = World::new(plan.clone()).run();
-        let ended_early = plan.stops || plan.recipe.target_accuracy.is_some();
-        prop_assert!(ended_early || world.auditor.samples >= plan.recipe.budget_samples);
+        let auditor = &world.auditor;
+        let ended_early = auditor.is_stopped || auditor.recipe.target_accuracy.is_some();
+        prop_assert!(ended_early || auditor.samples >= auditor.recipe.budget_samples);
     }
 }
 
@@ -62,6 +64,7 @@ fn an_undisturbed_job_wastes_nothing() {
         train_blocks: 12,
         chaos_millis: 0,
         stops: false,
+        extends: false,
     };
     let world = World::new(plan).run();
     let credited: u64 = world.auditor.tallies.values().map(|tally| tally.samples).sum();

@@ -7,7 +7,7 @@ use super::fixture::{blob, created, key, recipe};
 use crate::{Contribution, Fact};
 
 /// One fact of each kind that holds floats.
-fn facts([first, second, third, fourth]: [f32; 4]) -> [Fact; 5] {
+fn facts([first, second, third, fourth]: [f32; 4]) -> [Fact; 6] {
     let (at, task, version) = (1, TaskId(1), Version(1));
     let recipe = potluck_protocol::Recipe {
         lr: first,
@@ -18,6 +18,7 @@ fn facts([first, second, third, fourth]: [f32; 4]) -> [Fact; 5] {
     };
     let signed = SignedStatement { statement: String::new(), signature: String::new() };
     [
+        Fact::RecipeChanged { at, recipe: recipe.clone() },
         created(7, recipe, 2),
         Fact::TaskLeased {
             at,

@@ -12,6 +12,7 @@ struct Lease {
     blocks: Vec<BlockRef>,
     base_version: Version,
     steps: u32,
+    batch: u32,
     expiry_at: Millis,
     /// Out: neither lapsed nor handed in.
     is_live: bool,
@@ -26,8 +27,10 @@ struct Accepted {
 
 /// A second opinion on a log.
 pub(super) struct Auditor {
-    recipe: Recipe,
+    pub(super) recipe: Recipe,
     mode: Mode,
+    /// True where the recipe had no outer momentum at some moment since the last commit.
+    was_plain: bool,
     train_blocks: u32,
     trusted: BTreeSet<VolunteerKey>,
     leases: BTreeMap<TaskId, Lease>,
@@ -42,7 +45,7 @@ pub(super) struct Auditor {
     version: Version,
     evaluated: BTreeSet<(Version, bool)>,
     is_paused: bool,
-    is_stopped: bool,
+    pub(super) is_stopped: bool,
     pub(super) finished: Option<Version>,
     pub(super) tallies: BTreeMap<VolunteerKey, Tally>,
 }
@@ -52,6 +55,7 @@ impl Auditor {
         Self {
             recipe,
             mode,
+            was_plain: false,
             train_blocks,
             trusted,
             leases: BTreeMap::new(),
@@ -100,7 +104,11 @@ impl Auditor {
                 assert!(!std::mem::replace(&mut self.is_paused, true) && self.finished.is_none());
             }
             Fact::Resumed { .. } => assert!(std::mem::replace(&mut self.is_paused, false)),
-            Fact::Stopped { .. } => assert!(!std::mem::replace(&mut self.is_stopped, true) && self.finished.is_none()),
+            Fact::Stopped { .. } => {
+                assert!(!std::mem::replace(&mut self.is_stopped, true) && self.finished.is_none());
+                self.is_paused = false;
+            }
+            Fact::RecipeChanged { recipe, .. } => self.changed(recipe),
             Fact::Finished { version, .. } => self.finish(*version),
         }
     }
@@ -143,6 +151,7 @@ impl Auditor {
             blocks: blocks.clone(),
             base_version: *base_version,
             steps: *steps,
+            batch: *batch,
             expiry_at: *expiry_at,
             is_live: true,
             is_released: false,
@@ -198,7 +207,7 @@ impl Auditor {
         let lease = &self.leases[task];
         assert!(!lease.is_released && *at <= lease.expiry_at && lease.kind == TaskKind::Train);
         assert!((limits::TASK_STEPS_MIN..=lease.steps).contains(steps));
-        assert_eq!(*samples, u64::from(*steps) * u64::from(self.recipe.batch));
+        assert_eq!(*samples, u64::from(*steps) * u64::from(lease.batch));
         assert!(norm.is_finite() && train_loss.is_finite());
         if !late {
             for block in &lease.blocks {
@@ -219,7 +228,10 @@ impl Auditor {
         assert_eq!(version, self.version.next());
         let is_stale = parts.iter().any(|part| self.leases[&part.task].base_version != self.version);
         let has_momentum = outer.is_some_and(|outer| outer.momentum > 0.0);
-        assert_eq!(has_momentum, self.mode == Mode::Barrier && !is_stale, "momentum needs a barrier");
+        let may = self.mode == Mode::Barrier && !is_stale;
+        assert!(may || !has_momentum, "momentum needs a barrier");
+        assert!(!may || has_momentum || self.was_plain, "a barrier has momentum");
+        self.was_plain = self.recipe.outer.momentum == 0.0;
         assert!(self.finished.is_none() && !parts.is_empty());
         let mut shares: BTreeMap<VolunteerKey, f64> = BTreeMap::new();
         for part in parts {
@@ -236,6 +248,17 @@ impl Auditor {
         let cap = (1.0 / shares.len() as f64).max(0.2) + 1e-5;
         assert!((shares.values().sum::<f64>() - 1.0).abs() < 1e-5 && shares.values().all(|&s| s > 0.0 && s <= cap));
         self.version = version;
+    }
+
+    fn changed(&mut self, recipe: &Recipe) {
+        assert!(*recipe != self.recipe && recipe.owner_problem().is_none());
+        let goal = |recipe: &Recipe| (recipe.budget_samples, recipe.target_accuracy);
+        if goal(recipe) != goal(&self.recipe) {
+            (self.finished, self.is_stopped) = (None, false);
+        }
+        assert!(self.finished.is_none(), "only another goal changes anything of a finished job");
+        self.was_plain |= recipe.outer.momentum == 0.0;
+        self.recipe = recipe.clone();
     }
 
     fn finish(&mut self, version: Version) {

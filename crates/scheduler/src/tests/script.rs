@@ -121,6 +121,10 @@ impl Stage {
             "pause" => Input::Control(Control::Pause),
             "resume" => Input::Control(Control::Resume),
             "stop" => Input::Control(Control::Stop),
+            "set" => {
+                let change = serde_json::from_str(&rest.join(" ")).expect("a change");
+                Input::Control(Control::Set(Box::new(change)))
+            }
             other => panic!("no verb {other:?}"),
         }
     }
@@ -183,6 +187,13 @@ impl Stage {
             Fact::Paused { .. } => self.tell("paused".to_owned()),
             Fact::Resumed { .. } => self.tell("resumed".to_owned()),
             Fact::Stopped { .. } => self.tell("stopped".to_owned()),
+            Fact::RecipeChanged { recipe, .. } => {
+                let before = &self.core.state().recipes();
+                let before = before[before.len().saturating_sub(2)].recipe.clone();
+                let told =
+                    before.differences(recipe).into_iter().map(|d| format!(" {} {} -> {}", d.field, d.from, d.to));
+                self.tell(format!("changed{}", told.collect::<String>()));
+            }
             Fact::Finished { version, .. } => self.tell(format!("finished {version}")),
         }
     }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use potluck_protocol::{
-    Millis, Recipe, ServerMessage, Split, Statement, StrategyName, TaskId, TaskKind, VolunteerKey, limits,
+    Millis, OuterChange, Recipe, RecipeChange, ServerMessage, Split, Statement, StrategyName, TaskId, TaskKind,
+    UpdateEncoding, VolunteerKey, limits,
 };
 
 use super::fixture::{EPOCH, blob, created, evaluated, key, result, trained};
@@ -29,12 +30,15 @@ pub(super) struct Plan {
     pub(super) chaos_millis: Millis,
     /// Whether the owner stops the job after the trouble.
     pub(super) stops: bool,
+    /// Whether the owner makes more of it once it is finished.
+    pub(super) extends: bool,
 }
 
 struct Held {
     task: TaskId,
     /// Of its first step; what an update's size goes with.
     lr: f32,
+    steps: u32,
     evaluates: Option<Split>,
 }
 
@@ -143,7 +147,7 @@ impl World {
     /// Runs until the job is finished. Two hours of virtual time after the trouble are too many.
     pub(super) fn run(mut self) -> Self {
         let deadline = EPOCH + self.plan.chaos_millis + 7_200_000;
-        while self.auditor.finished.is_none() {
+        while self.auditor.finished.is_none() || self.extend() {
             let ((at, _), event) = self.queue.pop_first().expect("ticks never end");
             assert!(at < deadline, "the job must end once volunteers stay: {:?}", self.core.presence());
             self.now = at;
@@ -151,6 +155,41 @@ impl World {
         }
         self.check_books();
         self
+    }
+
+    /// More of a finished job, once. Everybody was sent away and comes again; the evaluator stayed.
+    fn extend(&mut self) -> bool {
+        if !std::mem::take(&mut self.plan.extends) {
+            return false;
+        }
+        let change = RecipeChange {
+            budget_samples: Some(self.auditor.samples + 2_000),
+            target_accuracy: Some(None),
+            ..RecipeChange::default()
+        };
+        self.step(Input::Control(Control::Set(Box::new(change))));
+        assert_eq!(self.auditor.finished, None, "it goes on");
+        self.step(Input::Control(Control::Resume));
+        for agent in 0..self.agents.len() {
+            let Agent { session: Some(session), is_trusted: false, .. } = self.agents[agent] else { continue };
+            self.at(10, Event::Ask(agent, session));
+        }
+        true
+    }
+
+    /// A change that the owner may make at any moment.
+    fn change(&mut self) -> RecipeChange {
+        let none = RecipeChange::default();
+        let encoding = [UpdateEncoding::E3m0, UpdateEncoding::Int8][self.random.below(2) as usize];
+        let momentum = Some([0.0, 0.6][self.random.below(2) as usize]);
+        match self.random.below(6) {
+            0 => RecipeChange { lr: Some(0.001 * (1 + self.random.below(9)) as f32), ..none },
+            1 => RecipeChange { steps: Some(4 + self.random.below(5) as u32), ..none },
+            2 => RecipeChange { batch: Some(8 << self.random.below(4)), ..none },
+            3 => RecipeChange { update: Some(encoding), ..none },
+            4 => RecipeChange { outer: Some(OuterChange { lr: None, momentum }), ..none },
+            _ => RecipeChange { budget_samples: Some(256 * (1 + self.random.below(60))), ..none },
+        }
     }
 
     fn handle(&mut self, event: Event) {
@@ -217,7 +256,12 @@ impl World {
         match message {
             ServerMessage::Lease(lease) => {
                 let evaluates = if let TaskKind::Evaluate { split } = lease.task.kind { Some(split) } else { None };
-                self.agents[agent].held.push(Held { task: lease.task.id, lr: lease.task.lr_start, evaluates });
+                self.agents[agent].held.push(Held {
+                    task: lease.task.id,
+                    lr: lease.task.lr_start,
+                    steps: lease.task.steps,
+                    evaluates,
+                });
                 let pace = self.agents[agent].pace;
                 let mut takes = pace / 2 + self.random.below(pace);
                 if !self.is_calm() && self.random.below(20) == 0 {
@@ -284,7 +328,7 @@ impl World {
             let learnt = self.core.state().samples() as f32 / self.plan.recipe.budget_samples as f32;
             return (evaluated(held.task, volunteer, samples, learnt.min(1.0)), None);
         }
-        let steps = if self.random.below(10) == 0 { 4 } else { 8 };
+        let steps = if self.random.below(10) == 0 { 4 } else { held.steps };
         let (mut statement, mut update) = trained(held.task, volunteer, steps);
         update.norm = held.lr * (80 + self.random.below(40)) as f32;
         if self.is_calm() || self.random.below(8) > 0 {
@@ -313,7 +357,11 @@ impl World {
         let next = self.random.below(400);
         self.at(next, Event::Trouble);
         let agent = self.random.below(self.agents.len() as u64) as usize;
-        match self.random.below(17) {
+        match self.random.below(18) {
+            17 => {
+                let change = self.change();
+                self.step(Input::Control(Control::Set(Box::new(change))));
+            }
             0 | 1 => self.disconnect(agent, false),
             2 | 3 => {
                 self.disconnect(agent, false);

@@ -1,6 +1,7 @@
 //! One readable case for each rule.
 
 mod asked;
+mod changes;
 mod ending;
 mod evaluation;
 mod leases;
