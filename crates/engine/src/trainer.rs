@@ -162,7 +162,7 @@ impl Trainer {
 
     /// Mean loss of the last step's batch, in the loss's unit. Waits for the device.
     pub async fn loss(&self) -> Result<f32, EngineError> {
-        let stats = self.executor.read(Place::Slot(self.plan.stats)).await?;
+        let stats = self.executor.stats(self.plan.stats).await?;
         let rows = self.plan.stats_rows as usize;
         let sum: f64 = stats.chunks_exact(2).take(rows).map(|row| f64::from(row[0])).sum();
         Ok((sum / rows as f64) as f32)
@@ -210,7 +210,7 @@ impl Trainer {
     pub async fn evaluate(&mut self, batch: &[Column]) -> Result<BatchEvaluation, EngineError> {
         let samples = self.run_forward(batch).await?;
         let rows = self.plan.stats_rows / self.plan.batch * samples;
-        let stats = self.executor.read(Place::Slot(self.plan.stats)).await?;
+        let stats = self.executor.stats(self.plan.stats).await?;
         let mut sum = BatchEvaluation { rows: rows.into(), samples: samples.into(), ..Default::default() };
         for row in stats.chunks_exact(2).take(rows as usize) {
             sum.loss_sum += f64::from(row[0]);
@@ -286,6 +286,14 @@ impl Executor {
                 Ok(())
             }
             Self::Gpu(gpu) => gpu.run(range, step).await,
+        }
+    }
+
+    /// Loss and correctness of each row of the newest run; `slot` is where it left them.
+    async fn stats(&self, slot: usize) -> Result<Vec<f32>, EngineError> {
+        match self {
+            Self::Cpu(_) => self.read(Place::Slot(slot)).await,
+            Self::Gpu(gpu) => gpu.stats().await,
         }
     }
 

@@ -157,15 +157,25 @@ impl GpuDevice {
 
     /// Copies the front of a buffer to the host.
     pub(crate) async fn read(&self, source: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>, EngineError> {
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+        let staging = self.staging(bytes);
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(source, 0, &staging, 0, bytes);
+        self.queue.submit([encoder.finish()]);
+        self.map(&staging).await
+    }
+
+    /// A buffer that the device copies into and the host reads.
+    pub(crate) fn staging(&self, bytes: u64) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("staging"),
             size: bytes,
             usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
             mapped_at_creation: false,
-        });
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(source, 0, &staging, 0, bytes);
-        self.queue.submit([encoder.finish()]);
+        })
+    }
+
+    /// What the newest submit has copied into a staging buffer.
+    pub(crate) async fn map(&self, staging: &wgpu::Buffer) -> Result<Vec<u8>, EngineError> {
         let (sender, receiver) = oneshot::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
             let _ = sender.send(result);

@@ -1,7 +1,8 @@
 //! A plan on a device: buffers, pipelines and bind groups are made once; a step only writes its
-//! inputs and one small uniform, and encodes the dispatches into one submit.
+//! inputs and one small uniform, and encodes the dispatches into one submit, with a copy of the
+//! statistics for whoever asks for the loss.
 
-use std::{ops::Range, rc::Rc, sync::Arc};
+use std::{cell::RefCell, ops::Range, rc::Rc, sync::Arc};
 
 use super::{
     GpuDevice,
@@ -18,6 +19,8 @@ pub(crate) struct GpuExecutor {
     plan: Arc<Plan>,
     memory: Memory,
     step: wgpu::Buffer,
+    /// The statistics of the newest run, ready to be mapped; away while they are read.
+    stats: RefCell<Option<wgpu::Buffer>>,
     launches: Vec<Prepared>,
 }
 
@@ -54,7 +57,7 @@ impl GpuExecutor {
             return Err(EngineError::Device(error.to_string()));
         }
         gpu.check()?;
-        Ok(Self { gpu, plan, memory, step, launches })
+        Ok(Self { gpu, plan, memory, step, stats: RefCell::default(), launches })
     }
 
     /// Replaces the parameter arena and forgets the optimizer's state.
@@ -82,7 +85,27 @@ impl GpuExecutor {
                 pass.dispatch_workgroups(*x, *y, *z);
             }
         }
+        if self.plan.stats_rows > 0 {
+            let bytes = self.stats_bytes();
+            let mut stats = self.stats.borrow_mut();
+            let copy = stats.get_or_insert_with(|| self.gpu.staging(bytes));
+            encoder.copy_buffer_to_buffer(&self.memory.slots[self.plan.stats], 0, copy, 0, bytes);
+        }
         self.gpu.submit(encoder.finish()).await
+    }
+
+    /// The statistics of the newest run, a pair a row: no submit of their own.
+    pub(crate) async fn stats(&self) -> Result<Vec<f32>, EngineError> {
+        let taken = self.stats.take();
+        let Some(copy) = taken else { return self.read(Place::Slot(self.plan.stats)).await };
+        let bytes = self.gpu.map(&copy).await?;
+        self.stats.replace(Some(copy));
+        Ok(floats(&bytes).collect())
+    }
+
+    /// Loss and correctness of each row.
+    fn stats_bytes(&self) -> u64 {
+        8 * u64::from(self.plan.stats_rows)
     }
 
     /// Reads a slot or an arena back.
@@ -93,8 +116,12 @@ impl GpuExecutor {
             Place::Gradient { offset, len } => (&self.memory.gradients, offset, len),
         };
         let bytes = self.gpu.read(source, 4 * (offset + len) as u64).await?;
-        Ok(bytes.chunks_exact(4).skip(offset).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect())
+        Ok(floats(&bytes).skip(offset).collect())
     }
+}
+
+fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]))
 }
 
 impl Memory {
