@@ -76,6 +76,9 @@ impl Turns {
     }
 }
 
+/// Less than a frame of 60 a second, so that a page that draws loses one at most.
+const SLICE: Duration = Duration::from_millis(12);
+
 /// The pace of one volunteer.
 pub(crate) struct BrowserPace {
     pub(crate) clock: Clock,
@@ -96,5 +99,9 @@ impl Pace for BrowserPace {
 
     fn share(&self) -> Share {
         self.share.clone()
+    }
+
+    fn slice(&self) -> Option<Duration> {
+        Some(SLICE)
     }
 }

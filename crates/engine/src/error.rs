@@ -16,11 +16,14 @@ pub enum EngineError {
     /// The device reported an error: validation, or out of memory.
     #[error("the GPU reported an error: {0}")]
     Device(String),
+    /// The adapter compiles none of a kernel's shaders.
+    #[error("this adapter compiles no shader of a kernel: {0}")]
+    Shader(String),
     /// A tensor of this plan is larger than a device has to offer.
     #[error("{what} needs {bytes} bytes, at most {max}")]
     TooLarge {
         /// Which tensor or total.
-        what: &'static str,
+        what: String,
         /// What it needs.
         bytes: u64,
         /// What there is.

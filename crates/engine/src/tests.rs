@@ -264,7 +264,14 @@ fn what_the_processor_needs_beside_its_operands_counts() {
     let logits = g.linear("head", h, 2).expect("a layer");
     let program = g.finish(Loss::cross_entropy(logits, y)).expect("a good program");
     let error = Plan::new(&program, &recipe(1)).expect_err("two matrices of a gigabyte each");
-    assert!(matches!(error, EngineError::TooLarge { what: "training", .. }), "{error}");
+    assert!(matches!(&error, EngineError::TooLarge { what, .. } if what == "training"), "{error}");
+}
+
+#[test]
+fn a_batch_that_is_too_large_is_refused_by_its_tensor() {
+    let error = Plan::new(&preset::mlp(1 << 16, &[4], 3).expect("a good program"), &recipe(1 << 10));
+    expect!["node 0 (input) for a batch of 1024 needs 268435456 bytes, at most 134217728"]
+        .assert_eq(&error.expect_err("an error").to_string());
 }
 
 #[test]

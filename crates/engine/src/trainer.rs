@@ -6,7 +6,7 @@ use potluck_graph::{Column, Program};
 use potluck_protocol::{Backend, Optimizer, Recipe};
 
 use crate::{
-    EngineError, Kernel, Place, Plan, Tier,
+    Dispatch, EngineError, Kernel, Place, Plan, Tier,
     cpu::CpuExecutor,
     gpu::{GpuDevice, GpuExecutor},
     step::StepValues,
@@ -37,6 +37,8 @@ pub struct Trainer {
     parameter_count: usize,
     steps_done: u32,
     seed: u64,
+    /// The step under way, and its dispatches that were run.
+    begun: Option<(StepValues, usize)>,
 }
 
 enum Executor {
@@ -92,7 +94,16 @@ impl Engine {
     /// Where the plan does not fit, the weights are not the program's, or the device fails.
     pub async fn trainer(&self, program: &Program, recipe: &Recipe, init: &[f32]) -> Result<Trainer, EngineError> {
         let mut plan = Plan::new(program, recipe)?;
-        plan.dispatches.iter_mut().for_each(|dispatch| dispatch.tier = self.tier(&dispatch.kernel));
+        for Dispatch { kernel, tier, .. } in &mut plan.dispatches {
+            let wanted = self.tier(kernel);
+            *tier = match &self.gpu {
+                None => wanted,
+                Some(gpu) => {
+                    let others = Tier::options(kernel).iter().copied().filter(|&other| other != wanted);
+                    gpu.compiled(kernel, std::iter::once(wanted).chain(others)).await?
+                }
+            };
+        }
         let plan = Arc::new(plan);
         let executor = Executor::new(self, Arc::clone(&plan)).await?;
         let betas = match recipe.optimizer {
@@ -100,9 +111,27 @@ impl Engine {
             Optimizer::Sgd { .. } => [0.0, 0.0],
         };
         let parameter_count = program.parameter_count();
-        let mut trainer = Trainer { plan, betas, executor, parameter_count, steps_done: 0, seed: 0 };
+        let mut trainer = Trainer { plan, betas, executor, parameter_count, steps_done: 0, seed: 0, begun: None };
         trainer.restart(init).await?;
         Ok(trainer)
+    }
+
+    /// The shaders that this device's compiler refused, with its words: their kernels run in another
+    /// tier, which the plan names. Known once a trainer was made.
+    pub fn refused(&self) -> Vec<String> {
+        self.gpu.as_ref().map_or_else(Vec::new, |gpu| gpu.refused())
+    }
+
+    /// Breaks a shader's text in every pipeline that is made from now on.
+    #[cfg(any(test, feature = "conformance"))]
+    pub fn break_shader(&self, name: &'static str) {
+        self.gpu.iter().for_each(|gpu| gpu.broken.set(name));
+    }
+
+    /// Takes the device away from everybody who uses it, as a driver's reset would.
+    #[cfg(any(test, feature = "conformance"))]
+    pub fn lose_device(&self) {
+        self.gpu.iter().for_each(|gpu| gpu.device.destroy());
     }
 
     /// The tier that this device takes for a kernel.
@@ -145,6 +174,7 @@ impl Trainer {
             rest = after;
         }
         self.steps_done = 0;
+        self.begun = None;
         self.executor.restart(&arena).await
     }
 
@@ -154,10 +184,51 @@ impl Trainer {
     /// # Errors
     /// Columns of another size, labels out of range, or a failing device.
     pub async fn step(&mut self, batch: &[Column], lr: f32) -> Result<(), EngineError> {
+        self.begin(batch, lr)?;
+        self.finish().await
+    }
+
+    /// Begins a step that [`Trainer::advance`] does in slices. Until it ends the parameters stay as
+    /// they were, but not the optimizer's moments: who gives a step up halfway can still read the
+    /// weights, and restarts before the next task.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn begin(&mut self, batch: &[Column], lr: f32) -> Result<(), EngineError> {
         self.load(batch, self.plan.batch)?;
         self.steps_done += 1;
-        let step = StepValues::training(lr, self.betas, self.steps_done, self.seed);
-        self.executor.run(0..self.plan.dispatches.len(), step).await
+        self.begun = Some((StepValues::training(lr, self.betas, self.steps_done, self.seed), 0));
+        Ok(())
+    }
+
+    /// Queues what is left of the step that was begun, with at most two submits in flight.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub async fn finish(&mut self) -> Result<(), EngineError> {
+        match self.begun.take() {
+            Some((step, from)) => self.executor.run(from..self.plan.dispatches.len(), step).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Runs up to `count` more dispatches of the step that was begun, one at least, and waits until
+    /// they are done. Those that change parameters run together. Says which ran; the step has ended
+    /// with the last of the plan. Slices do not change a bit of the result.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub async fn advance(&mut self, count: usize) -> Result<Range<usize>, EngineError> {
+        let all = self.plan.dispatches.len();
+        let Some((step, from)) = self.begun else { return Ok(all..all) };
+        let to = from.saturating_add(count.max(1));
+        let to = if to > self.plan.divisible { all } else { to };
+        self.executor.run(from..to, step).await?;
+        self.begun = (to < all).then_some((step, to));
+        if let Executor::Gpu(gpu) = &self.executor {
+            gpu.drain().await?;
+        }
+        Ok(from..to)
     }
 
     /// Mean loss of the last step's batch, in the loss's unit. Waits for the device.

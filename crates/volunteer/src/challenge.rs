@@ -28,7 +28,7 @@ const PROCESSOR_FLOPS_MAX: f64 = 150e9;
 pub(crate) struct Chosen {
     pub(crate) runner: TaskRunner,
     pub(crate) device: Device,
-    /// Why it is not the GPU, where a GPU was wanted.
+    /// Why it is not the GPU, where a GPU was wanted, or not all of its shaders.
     pub(crate) fallback: Option<String>,
 }
 
@@ -46,9 +46,16 @@ pub(crate) async fn choose(
             let engine = Engine::open(forced).await?;
             let Some(speed) = measure(&engine, challenge, stop, pace).await? else { return Ok(None) };
             let device = describe(&engine, agent, true, vec![(engine.backend(), speed)]);
-            Ok(Some(Chosen { runner: TaskRunner::new(engine), device, fallback: None }))
+            let fallback = refusals(&engine);
+            Ok(Some(Chosen { runner: TaskRunner::new(engine), device, fallback }))
         }
     }
+}
+
+/// What this GPU runs another way than it was meant to.
+pub(crate) fn refusals(engine: &Engine) -> Option<String> {
+    let refused = engine.refused();
+    (!refused.is_empty()).then(|| format!("this GPU refuses shaders, others take their place: {}", refused.join("; ")))
 }
 
 async fn choose_fastest(
@@ -71,13 +78,16 @@ async fn choose_fastest(
         && f64::from(*speed) * flops > PROCESSOR_FLOPS_MAX
     {
         let device = describe(engine, agent, false, speeds);
-        return Ok(Some(Chosen { runner: TaskRunner::new(engine.clone()), device, fallback: None }));
+        return Ok(Some(Chosen { runner: TaskRunner::new(engine.clone()), device, fallback: refusals(engine) }));
     }
     let processor = Engine::open(Choice::Cpu).await?;
     let Some(speed) = measure(&processor, challenge, stop, pace).await? else { return Ok(None) };
     speeds.push((processor.backend(), speed));
     let (engine, fallback) = match gpu {
-        Ok((engine, gpu_speed)) if gpu_speed >= speed => (engine, None),
+        Ok((engine, gpu_speed)) if gpu_speed >= speed => {
+            let fallback = refusals(&engine);
+            (engine, fallback)
+        }
         Ok((_, gpu_speed)) => {
             let reason = format!("the GPU trains {gpu_speed:.0} samples a second here, the processor {speed:.0}");
             (processor, Some(reason))

@@ -3,6 +3,8 @@
 //!
 //! It must not know the session itself, nor a thread or event loop.
 
+use std::time::Duration;
+
 use potluck_engine::{Choice, Engine, EngineError};
 use potluck_protocol::{Backend, Device};
 
@@ -16,6 +18,9 @@ use crate::{
 
 /// Times that a lost GPU is opened again before the processor takes over.
 const REOPENINGS_MAX: u32 = 2;
+
+/// A driver that was reset is not back at once.
+const REOPENING_REST: Duration = Duration::from_millis(250);
 
 /// Computes for one session, one thing at a time.
 pub struct Compute {
@@ -77,8 +82,8 @@ impl Compute {
                 Err(RunError::Engine(error)) if self.blames_the_gpu(&error) => error,
                 Err(error) => return Event::TaskFailed { task, reason: error.to_string(), fatal: false },
             };
-            // A task is a pure function: after a loss it simply starts anew.
-            match self.recover(&error).await {
+            // A task is a pure function of a few steps: after a loss it simply starts anew.
+            match self.recover(&error, pace).await {
                 Recovery::Reopened => {}
                 Recovery::Changed(device) => tell(Event::DeviceChanged { device, reason: error.to_string() }),
                 Recovery::Hopeless => return Event::TaskFailed { task, reason: error.to_string(), fatal: true },
@@ -102,6 +107,11 @@ impl Compute {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> Option<&Engine> {
+        self.runner.as_ref().map(TaskRunner::engine)
+    }
+
     fn blames_the_gpu(&self, error: &EngineError) -> bool {
         let device = matches!(
             error,
@@ -109,17 +119,19 @@ impl Compute {
                 | EngineError::NoDevice(_)
                 | EngineError::DeviceLost(_)
                 | EngineError::Device(_)
+                | EngineError::Shader(_)
                 | EngineError::TooLarge { .. }
         );
         let on_gpu = |runner: &TaskRunner| matches!(runner.engine().backend(), Backend::Webgpu | Backend::Gpu);
         device && self.runner.as_ref().is_none_or(on_gpu)
     }
 
-    async fn recover(&mut self, error: &EngineError) -> Recovery {
+    async fn recover(&mut self, error: &EngineError, pace: &impl Pace) -> Recovery {
         self.runner = None;
         // A lost device may come back; one that refuses the work would refuse it again.
         if matches!(error, EngineError::DeviceLost(_)) && self.reopenings < REOPENINGS_MAX {
             self.reopenings += 1;
+            pace.rest(REOPENING_REST * self.reopenings).await;
             if self.open(Choice::Gpu).await.is_ok() {
                 return Recovery::Reopened;
             }

@@ -21,6 +21,7 @@ mod runner;
 #[cfg(test)]
 mod runner_tests;
 mod session;
+mod slices;
 mod work;
 
 pub use address::{Address, AddressError, HttpRefusal, REQUEST_MILLIS_MAX, VOLUNTEER_HEADER};

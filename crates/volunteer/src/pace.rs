@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// Raised once to end a task or a challenge within a step. Clones share it.
+/// Raised once to end a task within a slice, a challenge within a step. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 
@@ -88,6 +88,11 @@ pub trait Pace {
 
     /// The share to keep.
     fn share(&self) -> Share;
+
+    /// The longest that the device may work in one piece where somebody looks at what it draws.
+    fn slice(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Yields after a step of `busy`, and rests as the share asks, unless `stop` is raised.

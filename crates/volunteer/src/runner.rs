@@ -12,6 +12,7 @@ use potluck_update::{encode, weights_from_bytes};
 
 use crate::{
     pace::{Pace, StopFlag, breathe},
+    slices::Slices,
     work::{Outcome, Run},
 };
 
@@ -68,6 +69,8 @@ struct Prepared {
     program: BlobId,
     recipe: Recipe,
     trainer: Trainer,
+    /// Where the shell wants them.
+    slices: Option<Slices>,
 }
 
 impl TaskRunner {
@@ -98,11 +101,11 @@ impl TaskRunner {
         let base = weights_from_bytes(&run.base, run.program.parameter_count())
             .map_err(|error| RunError::Base(error.to_string()))?;
         let blocks = decode_blocks(run)?;
-        let trainer = self.trainer(run, &base).await?;
+        let prepared = self.prepare(run, &base, pace.slice()).await?;
         meter.busy += pace.now().saturating_sub(began);
         match run.task.kind {
-            TaskKind::Train => train(trainer, run, &base, &blocks, stop, &mut meter).await,
-            _ => evaluate(trainer, &run.task, &blocks, stop, &mut meter).await,
+            TaskKind::Train => train(prepared, run, &base, &blocks, stop, &mut meter).await,
+            _ => evaluate(&mut prepared.trainer, &run.task, &blocks, stop, &mut meter).await,
         }
     }
 
@@ -124,7 +127,7 @@ impl TaskRunner {
         let base = weights_from_bytes(&run.base, run.program.parameter_count())
             .map_err(|error| RunError::Base(error.to_string()))?;
         let blocks = decode_blocks(run)?;
-        let trainer = self.trainer(run, &base).await?;
+        let trainer = &mut self.prepare(run, &base, None).await?.trainer;
         let all = batches(task.seed, sample_count(&blocks), task.steps, task.batch);
         let some = (0..task.steps).zip(all).filter(|(step, _)| steps.contains(step));
         for (step, rows) in some {
@@ -134,23 +137,29 @@ impl TaskRunner {
     }
 
     /// The program on the device with these parameters and fresh optimizer state.
-    async fn trainer(&mut self, run: &Run, base: &[f32]) -> Result<&mut Trainer, RunError> {
+    async fn prepare(&mut self, run: &Run, base: &[f32], slice: Option<Duration>) -> Result<&mut Prepared, RunError> {
         let Run { task, program, .. } = run;
         let recipe = Recipe { batch: task.batch, ..task.recipe.clone() };
-        let prepared = match self.prepared.take().filter(|p| p.program == task.program && p.recipe == recipe) {
+        let mut prepared = match self.prepared.take().filter(|p| p.program == task.program && p.recipe == recipe) {
             Some(mut prepared) => {
                 prepared.trainer.restart(base).await?;
                 prepared
             }
             None => {
                 let trainer = self.engine.trainer(program, &recipe, base).await?;
-                Prepared { program: task.program, recipe, trainer }
+                Prepared { program: task.program, recipe, trainer, slices: None }
             }
         };
+        prepared.trainer.seed(task.seed);
+        match slice {
+            None => prepared.slices = None,
+            Some(budget) => {
+                let dispatches = prepared.trainer.plan().dispatches.len();
+                prepared.slices.get_or_insert_with(|| Slices::new(dispatches, budget));
+            }
+        }
         // A trainer that failed above is dropped, not kept: its device may be gone.
-        let trainer = &mut self.prepared.insert(prepared).trainer;
-        trainer.seed(task.seed);
-        Ok(trainer)
+        Ok(self.prepared.insert(prepared))
     }
 }
 
@@ -164,9 +173,14 @@ struct Meter<'a, P, F> {
 impl<P: Pace, F: FnMut(Progress)> Meter<'_, P, F> {
     /// Counts the time since `began` as work, tells, and rests.
     async fn stepped(&mut self, began: Duration, progress: Progress, stop: &StopFlag) {
+        (self.progress)(progress);
+        self.rest(began, stop).await;
+    }
+
+    /// Counts the time since `began` as work, and rests.
+    async fn rest(&mut self, began: Duration, stop: &StopFlag) {
         let busy = self.pace.now().saturating_sub(began);
         self.busy += busy;
-        (self.progress)(progress);
         breathe(self.pace, busy, stop).await;
     }
 
@@ -188,7 +202,7 @@ fn sample_count(blocks: &[Block]) -> u32 {
 }
 
 async fn train<P: Pace, F: FnMut(Progress)>(
-    trainer: &mut Trainer,
+    Prepared { trainer, slices, .. }: &mut Prepared,
     run: &Run,
     base: &[f32],
     blocks: &[Block],
@@ -198,16 +212,23 @@ async fn train<P: Pace, F: FnMut(Progress)>(
     let task = &run.task;
     let mut steps = 0;
     let mut looked_at = meter.pace.now();
+    let mut newest = None;
     for rows in batches(task.seed, sample_count(blocks), task.steps, task.batch) {
         if stop.is_raised() {
             break;
         }
-        let began = meter.pace.now();
-        trainer.step(&Block::gather(blocks, &rows), task.lr(steps)).await?;
+        let mut began = meter.pace.now();
+        trainer.begin(&Block::gather(blocks, &rows), task.lr(steps))?;
+        if !advance(trainer, slices, stop, meter, &mut began).await? {
+            break;
+        }
         steps += 1;
-        // Below a full share the queue is emptied each step: the rest must follow the work.
-        let look = meter.pace.share().get() < 1.0 || meter.pace.now() >= looked_at + LOSS_SPAN;
+        // Below a full share the queue is emptied each step: the rest must follow the work. In slices
+        // it is empty, and the loss must be known in case that the next step is given up halfway.
+        let sliced = slices.as_ref().is_some_and(|slices| !slices.whole());
+        let look = sliced || meter.pace.share().get() < 1.0 || meter.pace.now() >= looked_at + LOSS_SPAN;
         let loss = if look { Some(finite(trainer.loss().await?, steps)?) } else { None };
+        newest = loss;
         if look {
             looked_at = meter.pace.now();
         }
@@ -221,13 +242,50 @@ async fn train<P: Pace, F: FnMut(Progress)>(
         return Ok(None);
     }
     let began = meter.pace.now();
-    let loss = finite(trainer.loss().await?, steps)?;
+    let loss = match newest {
+        Some(loss) => loss,
+        None => finite(trainer.loss().await?, steps)?,
+    };
     let update = update_from(base, &trainer.weights().await?, steps)?;
     let update = encode(task.recipe.update, &update);
     let compute_millis = meter.millis_with(began);
     (meter.progress)(Progress { step: steps, steps: task.steps, loss: Some(loss) });
     let (update, train_loss) = (Some(update), Some(loss));
     Ok(Some(Outcome { task: task.id, steps, update, train_loss, evaluation: None, compute_millis }))
+}
+
+/// The rest of the step that was begun, in slices where the shell wants them, with a rest behind each
+/// but the last. False where `stop` was raised before it ended.
+async fn advance<P: Pace, F: FnMut(Progress)>(
+    trainer: &mut Trainer,
+    slices: &mut Option<Slices>,
+    stop: &StopFlag,
+    meter: &mut Meter<'_, P, F>,
+    began: &mut Duration,
+) -> Result<bool, RunError> {
+    let count = trainer.plan().dispatches.len();
+    let Some(slices) = slices.as_mut().filter(|slices| !slices.whole()) else {
+        trainer.finish().await?;
+        if let Some(slices) = slices {
+            slices.took(0..count, meter.pace.now().saturating_sub(*began));
+        }
+        return Ok(true);
+    };
+    let mut at = 0;
+    loop {
+        let sent = meter.pace.now();
+        let ran = trainer.advance(slices.fitting(at)).await?;
+        at = ran.end;
+        slices.took(ran, meter.pace.now().saturating_sub(sent));
+        if at == count {
+            return Ok(true);
+        }
+        meter.rest(*began, stop).await;
+        if stop.is_raised() {
+            return Ok(false);
+        }
+        *began = meter.pace.now();
+    }
 }
 
 fn finite(loss: f32, steps: u32) -> Result<f32, RunError> {

@@ -21,11 +21,17 @@ struct Ticking {
     rests: Cell<u32>,
     stop: StopFlag,
     stop_at_rest: u32,
+    slice: Option<Duration>,
 }
 
 impl Ticking {
     fn new(stop_at_rest: u32) -> Self {
-        Self { now: Cell::default(), rests: Cell::default(), stop: StopFlag::default(), stop_at_rest }
+        Self { now: Cell::default(), rests: Cell::default(), stop: StopFlag::default(), stop_at_rest, slice: None }
+    }
+
+    /// Two ticks a slice: what takes one tick at first goes in twos soon.
+    fn sliced(stop_at_rest: u32) -> Self {
+        Self { slice: Some(Duration::from_millis(2)), ..Self::new(stop_at_rest) }
     }
 }
 
@@ -45,14 +51,21 @@ impl Pace for Ticking {
     fn share(&self) -> Share {
         Share::default()
     }
+
+    fn slice(&self) -> Option<Duration> {
+        self.slice
+    }
 }
 
 const NEVER: u32 = u32::MAX;
 
 fn run_on(runner: &mut TaskRunner, run: &Run, stop_at_rest: u32) -> Result<Option<Outcome>, RunError> {
-    let pace = Ticking::new(stop_at_rest);
+    run_at(runner, run, &Ticking::new(stop_at_rest))
+}
+
+fn run_at(runner: &mut TaskRunner, run: &Run, pace: &Ticking) -> Result<Option<Outcome>, RunError> {
     let mut last = Progress { step: 0, steps: 0, loss: None };
-    let outcome = pollster::block_on(runner.run(run, &pace.stop.clone(), &pace, |p| last = p));
+    let outcome = pollster::block_on(runner.run(run, &pace.stop.clone(), pace, |p| last = p));
     if let Ok(Some(Outcome { steps, update: Some(_), train_loss, .. })) = &outcome {
         assert_eq!((last.step, last.loss), (*steps, *train_loss), "the last progress tells the result");
     }
@@ -141,6 +154,112 @@ fn a_stop_too_early_hands_in_nothing() {
     let job = Job::new();
     let outcome = run_on(&mut runner(), &job.run(job.evaluation(1)), 2).expect("runs");
     assert_eq!(outcome, None);
+}
+
+/// On every device: the processor, and the GPU that tests have.
+fn on_every_device(check: impl Fn(&mut TaskRunner)) {
+    for choice in [Choice::Cpu, Choice::Gpu] {
+        check(&mut TaskRunner::new(pollster::block_on(Engine::open(choice)).expect("a device")));
+    }
+}
+
+#[test]
+fn slices_change_no_bit() {
+    let job = Job::new();
+    let task = job.run(job.task(3));
+    on_every_device(|runner| {
+        let whole = without_time(run_on(runner, &task, NEVER).expect("runs"));
+        let pace = Ticking::sliced(NEVER);
+        let sliced = without_time(run_at(runner, &task, &pace).expect("runs"));
+        assert!(pace.rests.get() > 3 * 8, "{} rests in 8 steps", pace.rests.get());
+        assert_eq!(whole, sliced);
+    });
+}
+
+#[test]
+fn a_stop_inside_of_a_step_hands_in_the_steps_before() {
+    let job = Job::new();
+    let still = |task: Task| Task { lr_end: task.lr_start, ..task };
+    on_every_device(|runner| {
+        // Each step begins with a rest after its first slice, so that some of these are inside of one.
+        let mut partial = 0;
+        for stop_at_rest in 30..40 {
+            let pace = Ticking::sliced(stop_at_rest);
+            let Some(stopped) = run_at(runner, &job.run(still(job.task(3))), &pace).expect("runs") else { continue };
+            let short = Task { steps: stopped.steps, ..still(job.task(3)) };
+            let short = run_on(runner, &job.run(short), NEVER).expect("runs").expect("an outcome");
+            assert_eq!((stopped.update, stopped.train_loss), (short.update, short.train_loss), "{stop_at_rest}");
+            partial += u32::from(stopped.steps < 8);
+        }
+        assert!(partial > 0, "no stop came before the end");
+    });
+}
+
+#[test]
+fn a_lost_device_is_opened_again_and_the_task_done_anew() {
+    let job = Job::new();
+    let run = job.run(job.task(3));
+    let undisturbed = {
+        let mut compute = Compute::new(Choice::Gpu, "test");
+        pollster::block_on(compute.run(&run, &StopFlag::default(), &Ticking::new(NEVER), |_| ()))
+    };
+    let mut compute = Compute::new(Choice::Gpu, "test");
+    let pace = Ticking::new(NEVER);
+    // Opens the device and prepares the program.
+    pollster::block_on(compute.run(&run, &StopFlag::default(), &pace, |_| ()));
+    let engine = compute.engine().expect("it is open").clone();
+    let mut steps = Vec::new();
+    let event = pollster::block_on(compute.run(&run, &StopFlag::default(), &pace, |event| {
+        let Event::Step { step, .. } = event else { panic!("{event:?}") };
+        if steps.len() == 2 {
+            engine.lose_device();
+        }
+        steps.push(step);
+    }));
+    let (Event::TaskDone { outcome: again }, Event::TaskDone { outcome: first }) = (event, undisturbed) else {
+        panic!("the task was not done")
+    };
+    assert_eq!(without_time(Some(again)), without_time(Some(first)));
+    assert!(steps.len() > 8 && steps.ends_with(&[1, 2, 3, 4, 5, 6, 7, 8]), "{steps:?}");
+}
+
+#[test]
+fn a_device_that_is_lost_again_and_again_is_given_up() {
+    let job = Job::new();
+    let run = job.run(job.task(3));
+    let mut compute = Compute::new(Choice::Gpu, "test");
+    let pace = Ticking::new(NEVER);
+    let mut lost = 0;
+    let event = loop {
+        pollster::block_on(compute.run(&run, &StopFlag::default(), &pace, |_| ()));
+        let Some(engine) = compute.engine() else { panic!("no device after {lost} losses") };
+        engine.lose_device();
+        lost += 1;
+        let event = pollster::block_on(compute.run(&run, &StopFlag::default(), &pace, |_| ()));
+        if !matches!(event, Event::TaskDone { .. }) {
+            break event;
+        }
+    };
+    assert_eq!(lost, 3, "two are opened again");
+    assert!(matches!(event, Event::TaskFailed { fatal: true, .. }), "{event:?}");
+}
+
+#[test]
+fn a_refused_shader_is_told() {
+    let challenge = challenge();
+    let trainer_without = |shader| {
+        let engine = pollster::block_on(Engine::open(Choice::Gpu)).expect("a GPU");
+        engine.break_shader(shader);
+        let base = weights_from_bytes(&challenge.base, challenge.program.parameter_count()).expect("weights");
+        let trainer = pollster::block_on(engine.trainer(&challenge.program, &challenge.recipe, &base));
+        (engine, trainer.map(drop))
+    };
+    let (engine, trainer) = trainer_without("cross_entropy_rows");
+    trainer.expect("another tier");
+    let told = crate::challenge::refusals(&engine).expect("something to tell");
+    assert!(told.contains("cross_entropy_rows"), "{told}");
+    let error = trainer_without("adamw").1.expect_err("there is no other");
+    assert!(error.to_string().contains("adamw"), "{error}");
 }
 
 #[test]

@@ -158,6 +158,7 @@ fn bare_plan(dispatches: Vec<Dispatch>, slots: Vec<usize>, arena_len: usize) -> 
     Plan {
         batch: 1,
         forward_count: dispatches.len(),
+        divisible: dispatches.len(),
         dispatches,
         slots,
         tables: Vec::new(),

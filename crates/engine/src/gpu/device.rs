@@ -9,15 +9,12 @@ use std::{
 
 use futures::channel::oneshot;
 
-use super::launch::Launch;
-use crate::EngineError;
+use super::launch::{Launch, PipelineKey};
+use crate::{EngineError, Kernel, Tier};
 
 /// Submits that may be in flight: the one that runs and the one behind it. More would only make a
 /// stop slower.
 const IN_FLIGHT_MAX: usize = 2;
-
-/// Shader and constants.
-type PipelineKey = (&'static str, Vec<(&'static str, u32)>);
 
 /// A device and everything that lives as long as it.
 pub(crate) struct GpuDevice {
@@ -29,6 +26,11 @@ pub(crate) struct GpuDevice {
     fault: Arc<Mutex<Option<EngineError>>>,
     modules: RefCell<HashMap<&'static str, wgpu::ShaderModule>>,
     pipelines: RefCell<HashMap<PipelineKey, wgpu::ComputePipeline>>,
+    /// What this adapter's compiler would not take, with its words.
+    refused: RefCell<HashMap<PipelineKey, String>>,
+    /// A shader whose text a test breaks.
+    #[cfg(any(test, feature = "conformance"))]
+    pub(crate) broken: std::cell::Cell<&'static str>,
     in_flight: RefCell<Vec<oneshot::Receiver<()>>>,
 }
 
@@ -63,6 +65,9 @@ impl GpuDevice {
             fault,
             modules: RefCell::default(),
             pipelines: RefCell::default(),
+            refused: RefCell::default(),
+            #[cfg(any(test, feature = "conformance"))]
+            broken: std::cell::Cell::default(),
             in_flight: RefCell::default(),
         }))
     }
@@ -75,10 +80,49 @@ impl GpuDevice {
         }
     }
 
+    /// The first of these tiers whose shader this adapter compiles. One pipeline at a time, with a
+    /// turn of the event loop behind each, so that whoever else wants the adapter gets it in between.
+    pub(crate) async fn compiled(
+        &self,
+        kernel: &Kernel,
+        tiers: impl Iterator<Item = Tier>,
+    ) -> Result<Tier, EngineError> {
+        let mut words = String::new();
+        for tier in tiers {
+            let launch = Launch::of(kernel, tier);
+            let key = launch.key();
+            if let Some(before) = self.refused.borrow().get(&key) {
+                words.clone_from(before);
+                continue;
+            }
+            if self.pipelines.borrow().contains_key(&key) {
+                return Ok(tier);
+            }
+            let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
+                .map(|filter| self.device.push_error_scope(filter));
+            self.pipeline(&launch);
+            let [internal, invalid] = scopes;
+            let (invalid, internal) = (invalid.pop().await, internal.pop().await);
+            self.check()?;
+            let Some(error) = invalid.or(internal) else { return Ok(tier) };
+            words = format!("{}: {error}", key.0);
+            self.pipelines.borrow_mut().remove(&key);
+            self.refused.borrow_mut().insert(key, words.clone());
+        }
+        Err(EngineError::Shader(words))
+    }
+
+    /// What was refused, each with the compiler's words.
+    pub(crate) fn refused(&self) -> Vec<String> {
+        self.refused.borrow().values().cloned().collect()
+    }
+
     /// The pipeline of a launch, compiled once.
     pub(super) fn pipeline(&self, launch: &Launch) -> wgpu::ComputePipeline {
         let (name, text) = launch.source;
-        let key = (name, launch.constants.clone());
+        #[cfg(any(test, feature = "conformance"))]
+        let text = if self.broken.get() == name { "not WGSL" } else { text };
+        let key = launch.key();
         if let Some(pipeline) = self.pipelines.borrow().get(&key) {
             return pipeline.clone();
         }
@@ -119,6 +163,15 @@ impl GpuDevice {
         });
         self.in_flight.borrow_mut().push(receiver);
         self.check()
+    }
+
+    /// Waits until nothing is in flight.
+    pub(crate) async fn drain(&self) -> Result<(), EngineError> {
+        let newest = self.in_flight.take().pop();
+        match newest {
+            Some(done) => self.wait(done).await,
+            None => self.check(),
+        }
     }
 
     /// Waits for something that the device will tell.

@@ -94,6 +94,11 @@ impl GpuExecutor {
         self.gpu.submit(encoder.finish()).await
     }
 
+    /// Waits until the queue is empty.
+    pub(crate) async fn drain(&self) -> Result<(), EngineError> {
+        self.gpu.drain().await
+    }
+
     /// The statistics of the newest run, a pair a row: no submit of their own.
     pub(crate) async fn stats(&self) -> Result<Vec<f32>, EngineError> {
         let taken = self.stats.take();

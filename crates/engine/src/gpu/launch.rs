@@ -33,6 +33,9 @@ pub(super) struct Launch {
     pub(super) grid: [u32; 3],
 }
 
+/// What a pipeline is made of: shader and constants.
+pub(super) type PipelineKey = (&'static str, Vec<(&'static str, u32)>);
+
 macro_rules! shader {
     ($name:literal) => {
         // Without comments and indentation: see `build.rs`.
@@ -45,6 +48,11 @@ impl Launch {
     /// A launch with one output and no constants.
     pub(super) fn new(source: (&'static str, &'static str), reads: usize, words: Vec<u32>, grid: [u32; 3]) -> Self {
         Self { source, constants: Vec::new(), words, reads, writes: 1, step: false, grid }
+    }
+
+    /// Launches with the same key share a pipeline.
+    pub(super) fn key(&self) -> PipelineKey {
+        (self.source.0, self.constants.clone())
     }
 
     /// With these pipeline constants.

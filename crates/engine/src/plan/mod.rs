@@ -7,7 +7,7 @@ mod lower_ops;
 mod optimizer;
 mod slots;
 
-use potluck_graph::{DType, Loss, Op, Program, differentiate, loss_rows};
+use potluck_graph::{DType, Loss, Op, Program, Shape, TrainingGraph, differentiate, loss_rows};
 use potluck_protocol::{BlobId, Recipe, limits};
 
 use crate::{EngineError, Kernel, Tier, kernel::PRODUCTS_MAX};
@@ -63,6 +63,8 @@ pub struct Plan {
     pub dispatches: Vec<Dispatch>,
     /// The first ones, which an evaluation runs: forward and statistics.
     pub forward_count: usize,
+    /// The first ones, which change no parameter: a step may be given up behind any of them.
+    pub divisible: usize,
     /// Values of each slot.
     pub slots: Vec<usize>,
     /// Slots that hold constants, with their values: written once, when the plan is opened.
@@ -91,7 +93,7 @@ impl Plan {
     pub fn new(program: &Program, recipe: &Recipe) -> Result<Self, EngineError> {
         let batch = recipe.batch;
         let graph = differentiate(program);
-        check_sizes(&graph.shapes, batch)?;
+        check_sizes(&graph, batch)?;
         let arena = Arena::new(program);
         fits("the parameter arena", arena.len as u64 * 4, limits::TENSOR_VALUES_MAX * 4)?;
         let lowered = lower::lower(&graph, batch);
@@ -107,8 +109,11 @@ impl Plan {
         layout.dispatches.extend(optimizer::optimizer(recipe, &arena, own));
         let largest = layout.slots.iter().max().map_or(0, |&len| 4 * len as u64);
         fits("a tensor", largest, limits::TENSOR_VALUES_MAX * 4)?;
+        let changes = |dispatch: &Dispatch| dispatch.writes.iter().any(|w| matches!(w, Place::Parameter { .. }));
+        let divisible = layout.dispatches.iter().position(changes).unwrap_or(layout.dispatches.len());
         let mut plan = Self {
             batch,
+            divisible,
             dispatches: layout.dispatches,
             forward_count: lowered.forward_count,
             slots: layout.slots,
@@ -136,16 +141,17 @@ impl Plan {
 }
 
 /// Bytes that a training run of this plan takes on its device: slots, parameters, gradients, two
-/// moments, and what the hungriest kernel needs beside its operands on the processor.
+/// moments, the copy through which a GPU's weights are read, and what the hungriest kernel needs
+/// beside its operands on the processor.
 pub fn memory_bytes(plan: &Plan) -> u64 {
     let slots: u64 = plan.slots.iter().map(|&len| len as u64).sum();
     let scratch = plan.dispatches.iter().map(|dispatch| dispatch.kernel.scratch_values()).max().unwrap_or(0);
     let scratch = scratch.saturating_add(crate::cpu::PANEL_VALUES);
-    slots.saturating_add(4 * plan.arena_len as u64).saturating_add(scratch).saturating_mul(4)
+    slots.saturating_add(5 * plan.arena_len as u64).saturating_add(scratch).saturating_mul(4)
 }
 
-fn fits(what: &'static str, bytes: u64, max: u64) -> Result<(), EngineError> {
-    if bytes <= max { Ok(()) } else { Err(EngineError::TooLarge { what, bytes, max }) }
+fn fits(what: &str, bytes: u64, max: u64) -> Result<(), EngineError> {
+    if bytes <= max { Ok(()) } else { Err(EngineError::TooLarge { what: what.to_owned(), bytes, max }) }
 }
 
 /// A grid has only so many products one behind the other.
@@ -160,9 +166,17 @@ fn check_products(lowered: &lower::Lowered) -> Result<(), EngineError> {
     }
 }
 
-fn check_sizes(shapes: &[potluck_graph::Shape], batch: u32) -> Result<(), EngineError> {
+/// Every value of the graph fits a binding.
+fn check_sizes(graph: &TrainingGraph, batch: u32) -> Result<(), EngineError> {
     let max = limits::TENSOR_VALUES_MAX * 4;
-    shapes.iter().try_for_each(|shape| fits("a tensor", shape.values_in(batch).saturating_mul(4), max))
+    let bytes = |shape: &Shape| shape.values_in(batch).saturating_mul(4);
+    match graph.shapes.iter().position(|shape| bytes(shape) > max) {
+        Some(node) => {
+            let what = format!("node {node} ({}) for a batch of {batch}", graph.nodes[node].name());
+            fits(&what, bytes(&graph.shapes[node]), max)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Labels are below the classes, tokens below the vocabulary: kernels index with them.

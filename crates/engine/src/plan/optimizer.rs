@@ -53,6 +53,7 @@ pub(super) fn optimizer(recipe: &Recipe, arena: &Arena, mut slots: Slots<'_>) ->
         skip_start: start as u32,
         skip_end: end as u32,
     };
+    let mut applied = Vec::new();
     let last = match recipe.optimizer {
         Optimizer::Adamw { beta1, beta2, eps, weight_decay } => {
             adamw([beta1, beta2, eps, weight_decay], (arena.decay_len, arena.decay_len))
@@ -62,8 +63,12 @@ pub(super) fn optimizer(recipe: &Recipe, arena: &Arena, mut slots: Slots<'_>) ->
                 let [n, m] = [members[0].shorter(), members[0].longer()].map(|v| v as u32);
                 let count = members.len() as u32;
                 let stack = Stack { count, n, m, momentum_bits: momentum.to_bits() };
-                all.extend(muon(stack, &members, [gradients, scale, parameters], weight_decay, &mut slots));
+                let (work, apply) = muon(stack, &members, [gradients, scale, parameters], weight_decay, &mut slots);
+                all.extend(work);
+                applied.push(apply);
             }
+            // What changes parameters comes last: until then a step can be forgotten.
+            all.append(&mut applied);
             adamw([beta1, beta2, eps, weight_decay], arena.hidden_range)
         }
         Optimizer::Sgd { momentum, weight_decay } => {
@@ -97,14 +102,14 @@ fn stacks(hidden: &[Hidden]) -> Vec<Vec<Hidden>> {
     stacks
 }
 
-/// `A = X X^T; B = c A A + b A; X <- B X + a X`, five times.
+/// `A = X X^T; B = c A A + b A; X <- B X + a X`, five times; and the dispatch that puts it back.
 fn muon(
     stack: Stack,
     members: &[Hidden],
     [gradients, scale, parameters]: [Place; 3],
     decay: f32,
     slots: &mut Slots<'_>,
-) -> Vec<Dispatch> {
+) -> (Vec<Dispatch>, Dispatch) {
     let Stack { count, n, m, .. } = stack;
     let row = |h: &Hidden| [h.offset as u32, h.rows as u32, h.columns as u32, u32::from(h.rows > h.columns)];
     let table = slots.new_table(members.iter().flat_map(row).collect());
@@ -136,6 +141,5 @@ fn muon(
         std::mem::swap(&mut x, &mut spare);
     }
     let kernel = Kernel::MuonApply { stack, decay_bits: decay.to_bits() };
-    all.push(Dispatch::new(kernel, vec![x, table], vec![parameters]));
-    all
+    (all, Dispatch::new(kernel, vec![x, table], vec![parameters]))
 }
