@@ -61,7 +61,7 @@ pub(crate) fn is_over(turn: &Turn<'_>) -> bool {
     // What earlier rounds left over is no reason to end one that has hardly begun.
     let version = turn.state.version();
     let has_own = is_finishing(turn) || turn.state.pending().values().any(|p| p.base_version == version);
-    (has_own && !is_awaited(turn)) || turn.now >= ends_at(turn, since)
+    (has_own && !is_awaited(turn)) || turn.now >= ends_at(turn, &Quorum::of(turn), since)
 }
 
 fn is_finishing(turn: &Turn<'_>) -> bool {
@@ -91,9 +91,8 @@ fn began_to_end(turn: &Turn<'_>) -> Option<Millis> {
 }
 
 /// When the round ends at the latest.
-fn ends_at(turn: &Turn<'_>, since: Millis) -> Millis {
+fn ends_at(turn: &Turn<'_>, quorum: &Quorum, since: Millis) -> Millis {
     let grace = turn.presence.grace(turn.job.recipe.task_samples());
-    let quorum = Quorum::of(turn);
     let count = quorum.count();
     if is_finishing(turn) || count == 0 {
         return since.saturating_add(grace);
@@ -161,7 +160,7 @@ impl Plan {
 /// For how long somebody is awaited who has handed in nothing yet, as far as that can be known.
 fn shadow(turn: &Turn<'_>, quorum: &Quorum) -> Millis {
     let Some(since) = began_to_end(turn) else { return 0 };
-    let left = ends_at(turn, since).saturating_sub(turn.now);
+    let left = ends_at(turn, quorum, since).saturating_sub(turn.now);
     let version = turn.state.version();
     let missing = turn.state.leases().filter(|(_, leased)| {
         leased.trains() && leased.base_version == version && quorum.missing.contains(&leased.volunteer)

@@ -82,7 +82,7 @@ struct Desk<'a> {
     samples_left: u64,
     /// Samples merged, waiting or out.
     position: u64,
-    /// What is left of the round; `None` in buffered mode.
+    /// What is left of the round, once somebody has looked; nothing in buffered mode.
     round: Option<Plan>,
     /// Volunteers who got something in this turn, of which the state does not know yet.
     served: BTreeSet<VolunteerKey>,
@@ -95,14 +95,13 @@ impl<'a> Desk<'a> {
         let state = turn.state;
         let pending: u64 = state.pending().values().map(|p| p.samples).sum();
         let out: u64 = state.leases().map(|(_, l)| l.samples()).sum();
-        let round = (state.mode() == Mode::Barrier).then(|| Plan::of(turn));
         // A straggler of an earlier round, or one who is gone, may never come back; it must not keep
         // the last samples.
-        let out_now: u64 = match round {
-            Some(_) => {
+        let out_now: u64 = match state.mode() {
+            Mode::Barrier => {
                 state.leases().filter(|(_, l)| l.base_version == state.version()).map(|(_, l)| l.samples()).sum()
             }
-            None => buffer::in_flight(turn),
+            Mode::Buffered => buffer::in_flight(turn),
         };
         let busy = state.pending().len() + state.all_leases().open_count();
         Self {
@@ -113,7 +112,7 @@ impl<'a> Desk<'a> {
             room: limits::PENDING_UPDATES_MAX.saturating_sub(busy),
             samples_left: turn.job.recipe.budget_samples.saturating_sub(state.samples() + pending + out_now),
             position: state.samples() + pending + out,
-            round,
+            round: None,
             served: BTreeSet::new(),
             late: None,
         }
@@ -137,12 +136,12 @@ impl<'a> Desk<'a> {
             return Err(WaitReason::Busy);
         }
         let volunteer = &session.volunteer;
-        let has_its_task = self.round.is_some() && is_training(turn, volunteer);
+        let has_its_task = turn.state.mode() == Mode::Barrier && is_training(turn, volunteer);
         let may = !has_its_task && !self.served.contains(volunteer) && !is_holding(turn, id, session);
         if self.samples_left == 0 {
-            return self.copy(turn, volunteer).filter(|_| may).ok_or(WaitReason::Round);
+            return if may { self.copy(turn, volunteer) } else { None }.ok_or(WaitReason::Round);
         }
-        let steps = self.steps(turn, volunteer).filter(|_| may).ok_or(WaitReason::Round)?;
+        let steps = if may { self.steps(turn, volunteer) } else { None }.ok_or(WaitReason::Round)?;
         let samples = u64::from(steps) * u64::from(turn.job.recipe.batch);
         let blocks = self.supply.take(samples);
         if blocks.is_empty() {
@@ -177,12 +176,15 @@ impl<'a> Desk<'a> {
     }
 
     /// Steps of this volunteer's next task; `None` where there is none for it now.
-    fn steps(&self, turn: &Turn<'_>, volunteer: &VolunteerKey) -> Option<u32> {
+    fn steps(&mut self, turn: &Turn<'_>, volunteer: &VolunteerKey) -> Option<u32> {
         let (steps, samples) = (turn.job.recipe.steps, turn.job.recipe.task_samples());
         let whole = turn.presence.expected_millis(volunteer, samples);
-        match &self.round {
-            Some(round) => round.steps(volunteer, whole, (steps, samples)),
-            None => Some(buffer::steps(turn, whole)),
+        match turn.state.mode() {
+            Mode::Barrier => {
+                let round = self.round.get_or_insert_with(|| Plan::of(turn));
+                round.steps(volunteer, whole, (steps, samples))
+            }
+            Mode::Buffered => Some(buffer::steps(turn, whole)),
         }
     }
 

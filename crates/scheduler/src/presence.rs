@@ -56,6 +56,15 @@ struct Running {
     samples: u64,
 }
 
+/// The paces of those who are there.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Here {
+    /// Milliseconds a sample of the one in the middle; `None` where nobody's is known.
+    usual: Option<f64>,
+    /// What all together do.
+    samples_per_milli: f64,
+}
+
 /// What was last broadcast of the job's progress.
 type Announced = (Version, u64, u64, Option<f32>);
 
@@ -71,6 +80,8 @@ pub struct Presence {
     running: BTreeMap<TaskId, Running>,
     /// Milliseconds a sample, as an exponential moving average.
     paces: BTreeMap<VolunteerKey, f64>,
+    /// Those of volunteers who are there, summed up when one changes: decisions ask often.
+    here: Here,
     /// The version that a merge is making.
     merging: Option<Version>,
     /// Refusals that ended a lease, newest last.
@@ -112,6 +123,7 @@ impl Presence {
         self.sessions.insert(id, session);
         self.by_volunteer.entry(volunteer).or_default().insert(id);
         self.absent.remove(&volunteer);
+        self.sum_up();
     }
 
     fn leave(&mut self, id: SessionId, now: Millis) {
@@ -121,6 +133,7 @@ impl Presence {
         if ids.is_empty() {
             self.by_volunteer.remove(&volunteer);
             self.absent.insert(volunteer, now);
+            self.sum_up();
         }
     }
 
@@ -199,6 +212,11 @@ impl Presence {
         }
     }
 
+    fn sum_up(&mut self) {
+        let samples_per_milli = self.paces_here().map(|pace| 1.0 / pace).sum();
+        self.here = Here { usual: median(self.paces_here()), samples_per_milli };
+    }
+
     /// A task came back after training on so many samples, or too late for anybody to know.
     fn measure(&mut self, task: TaskId, done: Option<u64>, now: Millis) {
         let Some(Running { volunteer, leased_at, samples, .. }) = self.running.remove(&task) else { return };
@@ -206,6 +224,7 @@ impl Presence {
         let pace = took / done.unwrap_or(samples).max(1) as f64;
         let average = self.paces.entry(volunteer).or_insert(pace);
         *average += PACE_EMA * (pace - *average);
+        self.sum_up();
     }
 }
 
@@ -289,7 +308,7 @@ impl Presence {
     /// What the one in the middle of those who are there takes for a task of so many samples, at least
     /// a millisecond; `None` where nobody's pace is known.
     pub(crate) fn usual_millis(&self, samples: u64) -> Option<Millis> {
-        median(self.task_millis(samples)).map(|usual| (usual as Millis).max(1))
+        self.here.usual.map(|pace| ((pace * samples as f64) as Millis).max(1))
     }
 
     /// Milliseconds a sample of those who are there and whose pace is known.
@@ -299,7 +318,7 @@ impl Presence {
 
     /// What all who are there do in a millisecond.
     pub(crate) fn samples_per_milli(&self) -> f64 {
-        self.paces_here().map(|pace| 1.0 / pace).sum()
+        self.here.samples_per_milli
     }
 
     /// What each of those who are there takes for a task of so many samples.
