@@ -548,8 +548,8 @@ impl Kernel {
         }
     }
 
-    /// Values that the processor's executor takes beside the operands: unfolded images, and the
-    /// scores of one head.
+    /// Values that the processor's executor takes beside the operands: unfolded images, the scores of
+    /// one head, and a row of a norm.
     pub fn scratch_values(&self) -> u64 {
         let product = |dims: &[u32]| dims.iter().fold(1u64, |product, &d| product.saturating_mul(d.into()));
         match *self {
@@ -559,6 +559,7 @@ impl Kernel {
             Kernel::Pool2d { sizes: s, .. } | Kernel::Pool2dGrad { sizes: s, .. } => product(&[s.size, s.size, 2]),
             Kernel::Attention { sizes: s } => product(&[s.t, s.t]),
             Kernel::AttentionGradQ { sizes: s } | Kernel::AttentionGradKv { sizes: s } => product(&[s.t, s.t, 2]),
+            Kernel::NormGrad { width, .. } | Kernel::NormWeightGrad { width, .. } => width.into(),
             _ => 0,
         }
     }

@@ -19,7 +19,8 @@ First losses must agree to 1e-4, or it fails.
   --only NAMES      workloads whose names start so, separated by commas: matmul-nn, mlp, cnn, gpt-l2, ...
   --runner NAMES    of potluck, jax-js, tfjs
   --backend NAMES   of webgpu, wasm
-  --steps N         iterations that count, at least; 7. Quick workloads go on for two seconds
+  --steps N         iterations that count, at least; 7. Quick workloads go on for two seconds, slow
+                    ones end after a minute, with five
   --roofline        instead, every kernel of a GPT step: operations, bytes that must move, bytes that
                     our tiling moves, and the least time on a GPU of 4 TFLOP/s and 100 GB/s; writes
                     target/measure/roofline.json and measures nothing

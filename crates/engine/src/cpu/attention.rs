@@ -1,10 +1,16 @@
-//! Attention with its gradient, one head of one sample at a time, through matrix products.
+//! Attention with its gradient, one head of one sample at a time, through matrix products over blocks
+//! of queries, so that a causal one leaves out most of what is not seen.
+
+use std::ops::Range;
 
 use super::Scratch;
 use super::gemm::{Buffers, Matrix, Product, gemm};
 use super::lanes::Lanes;
 use super::slices::{dot, exp_below, largest, scale, sum, update_with};
 use crate::AttentionSizes;
+
+/// Rows of a product: eight tiles, and half of what a short context holds.
+const BLOCK: usize = 32;
 
 /// Where a head of a sample lies in packed `qkv`, in `y` and in the sums a head.
 struct Head {
@@ -47,12 +53,27 @@ impl Geometry {
         if self.sizes.causal { query + 1 } else { self.t }
     }
 
+    /// Blocks of queries, and how many keys their last one sees.
+    fn blocks(&self) -> impl Iterator<Item = (Range<usize>, usize)> + use<'_> {
+        (0..self.t).step_by(BLOCK).map(|first| {
+            let end = self.t.min(first + BLOCK);
+            (first..end, self.seen(end - 1))
+        })
+    }
+
+    /// `factor a b^T`, `(t, t)`, where it is seen; rows of `a` and of `b` are `a_row` and `packed` apart.
+    fn pairs(&self, [a, b]: [&[f32]; 2], a_row: usize, factor: f32, out: &mut [f32], buffers: &mut Buffers) {
+        for (queries, keys) in self.blocks() {
+            let a = Matrix::new(&a[queries.start * a_row..], a_row, 1);
+            let b = Matrix::new(b, 1, self.packed);
+            let product = Product::new([queries.len(), keys, self.width], a, b).times(factor);
+            gemm(product, &mut out[queries.start * self.t..], self.t, buffers);
+        }
+    }
+
     /// `scale q k^T`, `(t, t)`.
     fn scores(&self, qkv: &[f32], head: &Head, scores: &mut [f32], buffers: &mut Buffers) {
-        let q = Matrix::new(&qkv[head.q..], self.packed, 1);
-        let k = Matrix::new(&qkv[head.k..], 1, self.packed);
-        let product = Product::new([self.t, self.t, self.width], q, k).times(self.scale);
-        gemm(product, scores, self.t, buffers);
+        self.pairs([&qkv[head.q..], &qkv[head.k..]], self.packed, self.scale, scores, buffers);
     }
 
     /// Probabilities from scores and the log-sum-exp; zero where a query does not see.
@@ -76,14 +97,26 @@ impl Geometry {
 
     /// `dy v^T`, `(t, t)`.
     fn value_gradients(&self, qkv: &[f32], dy: &[f32], head: &Head, work: &mut [f32], buffers: &mut Buffers) {
-        let dy = Matrix::new(&dy[head.y..], self.heads * self.width, 1);
-        let v = Matrix::new(&qkv[head.v..], 1, self.packed);
-        gemm(Product::new([self.t, self.t, self.width], dy, v), work, self.t, buffers);
+        self.pairs([&dy[head.y..], &qkv[head.v..]], self.heads * self.width, 1.0, work, buffers);
     }
 
-    /// `(t, t)` times `(t, width)`.
-    fn weighted<'a>(&self, weights: Matrix<'a>, values: Matrix<'a>) -> Product<'a> {
-        Product::new([self.t, self.width, self.t], weights, values)
+    /// `weights values`, a row a query: `(t, t)` times `(t, width)`; rows of `out` are `out_row` apart.
+    fn by_query(&self, weights: &[f32], values: &[f32], out: &mut [f32], out_row: usize, buffers: &mut Buffers) {
+        for (queries, keys) in self.blocks() {
+            let weights = Matrix::new(&weights[queries.start * self.t..], self.t, 1);
+            let values = Matrix::new(values, self.packed, 1);
+            let product = Product::new([queries.len(), self.width, keys], weights, values);
+            gemm(product, &mut out[queries.start * out_row..], out_row, buffers);
+        }
+    }
+
+    /// `out += weights^T values`, a row a key; rows of `values` are `row` apart, those of `out` `packed`.
+    fn by_key(&self, weights: &[f32], values: &[f32], row: usize, out: &mut [f32], buffers: &mut Buffers) {
+        for (queries, keys) in self.blocks() {
+            let weights = Matrix::new(&weights[queries.start * self.t..], 1, self.t);
+            let values = Matrix::new(&values[queries.start * row..], row, 1);
+            gemm(Product::new([keys, self.width, queries.len()], weights, values).added(), out, self.packed, buffers);
+        }
     }
 
     /// Two `(t, t)` of a head; what they hold from before is overwritten.
@@ -110,9 +143,7 @@ pub(super) fn forward(sizes: AttentionSizes, qkv: &[f32], out: &mut [&mut [f32]]
             hidden.fill(0.0);
             lse[head.sums + query * g.heads] = max + sum.ln();
         }
-        let v = Matrix::new(&qkv[head.v..], g.packed, 1);
-        let product = g.weighted(Matrix::new(scores, g.t, 1), v);
-        gemm(product, &mut y[head.y..], g.heads * g.width, &mut scratch.gemm);
+        g.by_query(scores, &qkv[head.v..], &mut y[head.y..], g.heads * g.width, &mut scratch.gemm);
     }
 }
 
@@ -128,8 +159,7 @@ pub(super) fn grad_q(sizes: AttentionSizes, x: &[&[f32]], out: &mut [&mut [f32]]
         g.probabilities(x[3], &head, p);
         g.value_gradients(x[0], x[2], &head, work, &mut scratch.gemm);
         g.score_gradients(sums, &head, p, work);
-        let k = Matrix::new(&x[0][head.k..], g.packed, 1);
-        gemm(g.weighted(Matrix::new(p, g.t, 1), k), &mut dqkv[head.q..], g.packed, &mut scratch.gemm);
+        g.by_query(p, &x[0][head.k..], &mut dqkv[head.q..], g.packed, &mut scratch.gemm);
     }
 }
 
@@ -141,13 +171,9 @@ pub(super) fn grad_kv(sizes: AttentionSizes, x: &[&[f32]], dqkv: &mut [f32], scr
     for head in g.each_head() {
         g.scores(x[0], &head, p, &mut scratch.gemm);
         g.probabilities(x[2], &head, p);
-        let dy = Matrix::new(&x[1][head.y..], g.heads * g.width, 1);
-        let product = g.weighted(Matrix::new(p, 1, g.t), dy).added();
-        gemm(product, &mut dqkv[head.v..], g.packed, &mut scratch.gemm);
+        g.by_key(p, &x[1][head.y..], g.heads * g.width, &mut dqkv[head.v..], &mut scratch.gemm);
         g.value_gradients(x[0], x[1], &head, work, &mut scratch.gemm);
         g.score_gradients(x[3], &head, p, work);
-        let q = Matrix::new(&x[0][head.q..], g.packed, 1);
-        let product = g.weighted(Matrix::new(p, 1, g.t), q).added();
-        gemm(product, &mut dqkv[head.k..], g.packed, &mut scratch.gemm);
+        g.by_key(p, &x[0][head.q..], g.packed, &mut dqkv[head.k..], &mut scratch.gemm);
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct CpuExecutor {
 struct Scratch {
     gemm: gemm::Buffers,
     work: [Vec<f32>; 2],
+    /// For outputs that go into an arena, at most two a kernel.
+    aside: [Vec<f32>; 2],
 }
 
 impl CpuExecutor {
@@ -91,17 +93,18 @@ impl CpuExecutor {
         }
         // Outputs are moved out while the operands are read: a plan never writes what it reads.
         let mut scratch = std::mem::take(&mut self.scratch);
-        let mut outputs: Vec<Vec<f32>> = writes.iter().map(|&place| self.take(place)).collect();
+        let mut outputs: Vec<Vec<f32>> =
+            writes.iter().zip(&mut scratch.aside).map(|(&place, aside)| self.take(place, aside)).collect();
         let operands: Vec<&[f32]> = reads.iter().map(|&place| self.read(place)).collect();
         let mut targets: Vec<&mut [f32]> = Vec::with_capacity(outputs.len());
         for (buffer, len) in outputs.iter_mut().zip(kernel.output_lens()) {
             targets.push(&mut buffer[..len]);
         }
         kernels::run(kernel, &operands, &mut targets, step, &mut scratch);
-        self.scratch = scratch;
-        for (&place, buffer) in writes.iter().zip(outputs) {
-            self.put(place, buffer);
+        for ((&place, buffer), aside) in writes.iter().zip(outputs).zip(&mut scratch.aside) {
+            self.put(place, buffer, aside);
         }
+        self.scratch = scratch;
     }
 
     /// Runs a kernel that changes the arenas; false where it is none.
@@ -136,18 +139,26 @@ impl CpuExecutor {
     }
 
     /// Slots move whole; a range of an arena is computed aside, for two may be written at once.
-    fn take(&mut self, place: Place) -> Vec<f32> {
+    fn take(&mut self, place: Place, aside: &mut Vec<f32>) -> Vec<f32> {
         match place {
             Place::Slot(slot) => std::mem::take(&mut self.slots[slot]),
-            Place::Parameter { len, .. } | Place::Gradient { len, .. } => vec![0.0; len],
+            Place::Parameter { len, .. } | Place::Gradient { len, .. } => {
+                aside.resize(aside.len().max(len), 0.0);
+                std::mem::take(aside)
+            }
         }
     }
 
-    fn put(&mut self, place: Place, buffer: Vec<f32>) {
-        match place {
-            Place::Slot(slot) => self.slots[slot] = buffer,
-            Place::Parameter { offset, len } => self.parameters[offset..][..len].copy_from_slice(&buffer),
-            Place::Gradient { offset, len } => self.gradients[offset..][..len].copy_from_slice(&buffer),
-        }
+    fn put(&mut self, place: Place, buffer: Vec<f32>, aside: &mut Vec<f32>) {
+        let (arena, offset, len) = match place {
+            Place::Slot(slot) => {
+                self.slots[slot] = buffer;
+                return;
+            }
+            Place::Parameter { offset, len } => (&mut self.parameters, offset, len),
+            Place::Gradient { offset, len } => (&mut self.gradients, offset, len),
+        };
+        arena[offset..][..len].copy_from_slice(&buffer[..len]);
+        *aside = buffer;
     }
 }

@@ -24,11 +24,15 @@ pub(super) fn tile(a: &[[f32; ROWS]], b: &[[f32; COLUMNS]], target: Target<'_>) 
     let mut sums = [[lanes::splat(0.0); 2]; ROWS];
     for (a, b) in a.iter().zip(b) {
         let (low, high) = lanes::load(b);
-        for (sums, &a) in sums.iter_mut().zip(a) {
-            let a = lanes::splat(a);
-            sums[0] = lanes::multiply_add(a, low, sums[0]);
-            sums[1] = lanes::multiply_add(a, high, sums[1]);
-        }
+        // Written out: as a loop it stays one where code is compiled for size, with its sums in memory.
+        let [a0, a1, a2, a3] = a.map(lanes::splat);
+        let [s0, s1, s2, s3] = sums;
+        sums = [
+            [lanes::multiply_add(a0, low, s0[0]), lanes::multiply_add(a0, high, s0[1])],
+            [lanes::multiply_add(a1, low, s1[0]), lanes::multiply_add(a1, high, s1[1])],
+            [lanes::multiply_add(a2, low, s2[0]), lanes::multiply_add(a2, high, s2[1])],
+            [lanes::multiply_add(a3, low, s3[0]), lanes::multiply_add(a3, high, s3[1])],
+        ];
     }
     let Target { values, row, alpha, add } = target;
     for (at, sums) in sums.into_iter().enumerate() {

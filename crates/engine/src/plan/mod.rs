@@ -141,8 +141,8 @@ impl Plan {
 }
 
 /// Bytes that a training run of this plan takes on its device: slots, parameters, gradients, two
-/// moments, the copy through which a GPU's weights are read, and what the hungriest kernel needs
-/// beside its operands on the processor.
+/// moments, the copy through which a GPU's weights are read, which on the processor stands for the
+/// gradients that are computed aside, and what the hungriest kernel needs there beside its operands.
 pub fn memory_bytes(plan: &Plan) -> u64 {
     let slots: u64 = plan.slots.iter().map(|&len| len as u64).sum();
     let scratch = plan.dispatches.iter().map(|dispatch| dispatch.kernel.scratch_values()).max().unwrap_or(0);
