@@ -15,10 +15,11 @@ use crate::project::Project;
 use crate::shell;
 
 const HELP: &str = "\
-cargo xtask load [--facts N] [--rounds N] [--seed S]
+cargo xtask load [--facts N] [--rounds N] [--only PART] [--seed S]
 
   --facts N    facts of the long log; 1,000,000 unless told otherwise
   --rounds N   rounds of 200 results at each rate; 10 unless told otherwise
+  --only PART  one of store, acknowledgement and start
   --seed S     where the crowd comes from; 1 unless told otherwise
 
 Three parts, each with the real program, built with the profile `load` (optimised, unlike daily
@@ -41,6 +42,7 @@ pub(crate) fn run(project: &Project, phases: &mut Phases, parser: &mut lexopt::P
                 let number: u64 = parser.value()?.parse()?;
                 arguments.extend([name, number.to_string()]);
             }
+            Long("only") => arguments.extend(["--only".to_owned(), parser.value()?.string()?]),
             Long("help") | Short('h') => {
                 print!("{HELP}");
                 return Ok(());

@@ -21,12 +21,13 @@ fn main() -> ExitCode {
 
 fn plan() -> Result<Plan, lexopt::Error> {
     use lexopt::prelude::*;
-    let mut plan = Plan { facts: 1_000_000, rates: vec![100, 250, 500, 1_000], rounds: 10, seed: 1 };
+    let mut plan = Plan { facts: 1_000_000, rates: vec![100, 250, 500, 1_000], rounds: 10, only: None, seed: 1 };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("facts") => plan.facts = parser.value()?.parse()?,
             Long("rounds") => plan.rounds = parser.value()?.parse()?,
+            Long("only") => plan.only = Some(parser.value()?.string()?),
             Long("seed") => plan.seed = parser.value()?.parse()?,
             other => return Err(other.unexpected()),
         }

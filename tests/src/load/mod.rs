@@ -23,6 +23,8 @@ pub struct Plan {
     pub rates: Vec<u32>,
     /// Rounds of results at each of these rates.
     pub rounds: u32,
+    /// The one part that is measured; all where it is `None`.
+    pub only: Option<String>,
     /// Where everything random comes from.
     pub seed: u64,
 }
@@ -35,8 +37,9 @@ pub fn run(plan: &Plan, mut tell: impl FnMut(&str)) -> Value {
     let mut rows = Vec::new();
     let mut limits = Vec::new();
     type Part = fn(&Plan, &mut dyn FnMut(&str)) -> Measured;
-    let parts: [Part; 3] = [store::measure, rounds::measure, start::measure];
-    for part in parts {
+    let parts: [(&str, Part); 3] =
+        [("store", store::measure), ("acknowledgement", rounds::measure), ("start", start::measure)];
+    for (_, part) in parts.iter().filter(|(name, _)| plan.only.as_deref().is_none_or(|only| only == *name)) {
         let (more_rows, more_limits) = part(plan, &mut tell);
         rows.extend(more_rows);
         limits.extend(more_limits);
