@@ -93,7 +93,11 @@ fn rows(file: &JobFile, ingested: &Ingested, memory: u64) -> Vec<(&'static str, 
         ("work of the budget", print::flops(tasks * task_flops)),
         (
             "useful at once",
-            format!("about {} volunteers, one task each an epoch", print::count((train / task_samples).max(1))),
+            format!(
+                "about {} volunteers: with more, the budget makes fewer than {} versions",
+                print::count(potluck_scheduler::useful_volunteers(recipe)),
+                potluck_scheduler::VERSIONS_MIN
+            ),
         ),
     ]
 }

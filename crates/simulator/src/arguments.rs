@@ -16,7 +16,8 @@ potluck-simulator NAME [options]
   hetero    four levels of speed: how work follows it, and what becomes of late updates
   churn     updates that are lost, and volunteers who grow more and fewer
   waste     a crowd that comes and goes: what becomes of what it computes
-  scale     a growing crowd: how much of its power reaches the model, and what the scheduler costs
+  scale     a growing crowd: how long it takes to a loss, how much of its power reaches the model, and
+            what the scheduler costs
   band      a job file under four visitors who come and go: the losses that it may end with
 
   --full        every row of the committed table, instead of those that end within 12 minutes
@@ -24,7 +25,7 @@ potluck-simulator NAME [options]
   --seed S      the first of them (0); a run repeats from it
   --only WORD   where a text is learnt: only rows whose name holds the word
   --threads N   rows that are trained at once (all cores)
-  --text FILE   the text that diloco, hetero, churn and codec learn; UTF-8, at least a million characters
+  --text FILE   the text that is learnt by all but waste and band; UTF-8, at least a million characters
   --resume FILE where a text is learnt: runs that ended are kept in the file and not run again
   --job FILE    band: the job
   --out FILE    write rows and limits as JSON

@@ -14,7 +14,7 @@ use crate::project::Project;
 use crate::shell;
 
 /// Simulations that learn a text: the one that `cargo xtask models` fetches, unless told otherwise.
-const OF_TEXT: [&str; 4] = ["diloco", "hetero", "churn", "codec"];
+const OF_TEXT: [&str; 5] = ["diloco", "hetero", "churn", "codec", "scale"];
 
 pub(crate) fn run(project: &Project, phases: &mut Phases, arguments: &[String]) -> Result<()> {
     phases.run("native programs", || shell::run(build::cargo(project).args(["build", "--workspace"])))?;

@@ -35,6 +35,8 @@ pub(crate) struct Books {
     pub(crate) evaluations: Vec<Seen>,
     /// The last version of a job that finished, and when that was.
     pub(crate) finished: Option<(Version, Millis)>,
+    /// Virtual time of the run.
+    pub(crate) lasted: Millis,
     bases: BTreeMap<TaskId, Version>,
 }
 
@@ -80,8 +82,7 @@ impl Books {
         self.possible_flops += millis as f64 * speed;
     }
 
-    /// When the first version was made that is as good as this, in what was seen of them, and the
-    /// samples of that version.
+    /// The first evaluation that is as good as this.
     pub(crate) fn reached(&self, loss: f32) -> Option<Seen> {
         self.evaluations.iter().find(|seen| seen.loss <= loss).copied()
     }

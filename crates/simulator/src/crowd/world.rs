@@ -131,6 +131,7 @@ impl World {
             }
         }
         self.now = self.lasts;
+        self.books.lasted = self.lasts;
         for visitor in std::mem::take(&mut self.visitors).into_values() {
             self.book(&visitor);
         }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
+use super::reach;
 use super::sweep::SEEDS;
 use crate::crowd::{Arrivals, Books, Churn, JobSize, World, WorldSize};
 use crate::report::{Report, rounded};
@@ -92,7 +93,8 @@ fn bytes_per_task(books: &Books) -> f64 {
     (books.up_bytes + books.down_bytes) as f64 / books.tasks as f64
 }
 
-/// `sim scale`: how much of a crowd's power reaches the model, and what the core costs.
+/// `sim scale`: how long a crowd takes to a loss, how much of its power reaches the model, and what
+/// the core costs.
 pub(crate) fn scale(arguments: &Arguments) -> Result<Report> {
     let hours = if arguments.full { 2 } else { 1 };
     let crowds = [1.0, 4.0, 16.0, 64.0, 256.0];
@@ -103,9 +105,30 @@ pub(crate) fn scale(arguments: &Arguments) -> Result<Report> {
     let measured = measure(arguments, rows, hours)?;
     let mut report = Report::new(format!(
         "{hours} h of visits; merged operations against what all who were there could have done, and the core's own \
-         time; means over {} seeds.",
+         time; means over {} seeds. Rows with a time to the target are really trained, by equal devices that stay.",
         arguments.seeds_or(SEEDS).len()
     ));
+    let reached = reach::run(arguments, small)?;
+    let one = reached.first().map_or((f64::NAN, f64::NAN), |one| (one.seconds(), one.samples()));
+    let nothing = || json!(null);
+    for crowd in &reached {
+        let mean = |of: fn(&Books) -> f64| crowd.days.iter().map(of).sum::<f64>() / crowd.days.len() as f64;
+        report.row([
+            ("visitors", json!(crowd.volunteers)),
+            ("devices", json!("equal, staying")),
+            ("parameters", json!(small.parameters)),
+            ("to target s", rounded(crowd.seconds(), 0)),
+            ("speed-up", rounded(one.0 / crowd.seconds(), 2)),
+            ("samples", rounded(crowd.samples(), 0)),
+            ("predicted useful", json!(reach::useful(one.1))),
+            ("there", json!(crowd.volunteers)),
+            ("useful %", nothing()),
+            ("spread", nothing()),
+            ("useful visitors", nothing()),
+            ("commits/h", rounded(mean(|b| b.commits as f64 * HOUR as f64 / b.lasted as f64), 0)),
+            ("core ms/commit", rounded(mean(|b| b.core.as_secs_f64() * 1000.0 / b.commits as f64), 2)),
+        ]);
+    }
     for m in &measured {
         let flops = m.row.job.job(0).flops_per_sample as f64;
         let useful = |books: &Books, merged: f64| merged * flops / books.possible_flops;
@@ -114,6 +137,10 @@ pub(crate) fn scale(arguments: &Arguments) -> Result<Report> {
             ("visitors", json!(m.row.crowd)),
             ("devices", json!(if m.row.equal { "equal" } else { "churn model" })),
             ("parameters", json!(m.row.job.parameters)),
+            ("to target s", nothing()),
+            ("speed-up", nothing()),
+            ("samples", nothing()),
+            ("predicted useful", nothing()),
             ("there", rounded(present, 1)),
             ("useful %", rounded(100.0 * m.mean(useful), 1)),
             ("spread", rounded(100.0 * m.spread(useful), 1)),

@@ -7,6 +7,7 @@ mod crowds;
 mod diloco;
 mod field;
 mod hetero;
+mod reach;
 mod resume;
 mod sweep;
 
