@@ -5,6 +5,7 @@
 //! with a failure that names it when [`deadline::PATIENCE`] is over.
 
 pub mod crash;
+pub mod damage;
 pub mod deadline;
 pub mod facts;
 pub mod fleet;

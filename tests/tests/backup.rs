@@ -103,6 +103,12 @@ fn a_backup_under_load_goes_on_elsewhere_and_the_original_is_believed_no_more() 
     after.check_acknowledged(&fleet.acknowledged().into_iter().map(|task| task.0).collect::<Vec<_>>());
     let said = run(&["log", "verify"], &[&restored]);
     assert!(said.contains("nothing was changed, lost or counted twice"), "{said}");
+
+    // The old log in the place of the newer one is a whole log, and known to have come further.
+    moved.process.terminate();
+    assert!(moved.process.end(deadline).0.success());
+    fs::copy(backup.join("potluck.sqlite"), restored.join("potluck.sqlite")).expect("copied");
+    check_refused(serve_in(&job, &restored, 0), &["potluck.sqlite has lost facts", "old copy", "potluck restore"]);
 }
 
 #[test]

@@ -47,6 +47,8 @@ export interface BySplit {
 export interface JobStatus {
   card: JobCard;
   phase: "running" | "paused" | "finished";
+  /** Why it is paused, where its owner did not pause it: "disk quota" or "disk full". */
+  blocked?: string | null;
   version: number;
   samples: number;
   budget_samples: number;

@@ -19,7 +19,8 @@ export function topBar(names: string[], job: string): { element: HTMLElement; up
     element,
     update({ status, connected }) {
       if (!status) return;
-      setText(phase, connected ? PHASES[status.phase] : "Reconnecting");
+      const why = status.blocked ? `: ${status.blocked}` : "";
+      setText(phase, connected ? PHASES[status.phase] + why : "Reconnecting");
       phase.dataset["phase"] = connected ? status.phase : "lost";
     },
   };
@@ -73,6 +74,7 @@ function fillBy(by: HTMLElement, { card }: JobStatus): void {
 
 function leftLine(status: JobStatus, history: VersionRow[]): string {
   if (status.phase === "finished") return "Finished";
+  if (status.blocked) return "Goes on by itself when there is room on the coordinator's disk";
   if (status.phase === "paused") return "Paused by the owner";
   const recent = history.slice(-PACE_VERSIONS);
   const [first, last] = [recent[0], recent.at(-1)];

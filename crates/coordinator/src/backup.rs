@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use potluck_protocol::{BlobId, JobName, LeaderId, limits};
+use potluck_protocol::{BlobId, JobName, LeaderId};
 use potluck_scheduler::{Fact, Fork, State};
 use rusqlite::{Connection, OpenFlags, backup::Backup};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,7 @@ use crate::{
     folder::{BACKUP_FILE, Folder, FolderError, OwnerToken, keep_all},
     job::{FACT_SCHEMA, JournalError},
     log::{EventLog, LogError, SqliteLog},
+    needed::{self, Depth},
     stores::Stores,
 };
 
@@ -119,6 +120,8 @@ pub async fn backup(folder: &Path, to: &Path, mut tell: impl FnMut(&str)) -> Res
     if !folder.join(LOG_FILE).is_file() {
         return Err(AuditError::NoLog { folder: folder.display().to_string() }.into());
     }
+    // A copy of a log that has lost its end would look whole.
+    drop(SqliteLog::open(&folder.join(LOG_FILE))?);
     make_empty(to)?;
     // From before the log is read until the last blob is copied: what it names must still be there.
     let keeping = keep_all(folder)?;
@@ -176,6 +179,8 @@ pub async fn new_epoch(folder: &Path) -> Result<Vec<(JobName, LeaderId)>, Backup
         return Err(AuditError::NoLog { folder: folder.display().to_string() }.into());
     }
     let held = Folder::open(folder)?;
+    let unforgettable = |e| explain(folder, &e);
+    SqliteLog::forget_witness(&folder.join(LOG_FILE)).map_err(unforgettable)?;
     let log = SqliteLog::open(&folder.join(LOG_FILE))?;
     let mut lines = Vec::new();
     for job in Audit::jobs(folder)? {
@@ -213,15 +218,7 @@ async fn check(folder: &Path) -> Result<Vec<(JobName, u64, String)>, BackupError
     for job in Audit::jobs(folder)? {
         let mut audit = Audit::new(job.clone());
         audit.advance(folder).await?;
-        let (updates, momenta) =
-            (stores.updates_of(&job).map_err(incomplete)?, stores.momenta_of(&job).map_err(incomplete)?);
-        for id in audit.state().retained() {
-            // An id is of one of three kinds, and the state does not say of which.
-            let max = limits::BLOB_BYTES_MAX;
-            if updates.get(id, max).await.is_err() && momenta.get(id, max).await.is_err() {
-                stores.blobs.get(id, max).await.map_err(incomplete)?;
-            }
-        }
+        needed::check(&stores, &job, audit.state(), Depth::Everything).await.map_err(incomplete)?;
         jobs.push((job, audit.fact_count(), audit.head().hash.to_string()));
     }
     Ok(jobs)

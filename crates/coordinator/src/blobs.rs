@@ -10,12 +10,14 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, local::LocalFileSystem, path::Path as Address};
 use potluck_protocol::BlobId;
 
+use crate::folder::RESTORE;
+
 /// Why a blob cannot be stored or read.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlobError {
     /// There is no such blob.
-    #[error("blob {id} is missing: restore the folder from a backup")]
+    #[error("blob {id} is missing: {RESTORE}")]
     Missing {
         /// Its name.
         id: BlobId,
@@ -31,17 +33,30 @@ pub enum BlobError {
         max: usize,
     },
     /// Its bytes are not what its name says.
-    #[error("blob {id} is damaged: restore the folder from a backup")]
+    #[error("blob {id} is damaged, its bytes are not those of its name: {RESTORE}")]
     Damaged {
         /// Its name.
         id: BlobId,
     },
     /// No space is left.
-    #[error("the disk with the blobs is full: free some space and start again; nothing acknowledged is lost")]
+    #[error(
+        "the disk with the blobs is full, or a limit is reached: free some space; a coordinator that is running goes on by \
+         itself, another has to be started again; nothing that was acknowledged is lost"
+    )]
     DiskFull,
     /// Anything else that the store says.
     #[error("the blob store failed: {0}")]
     Store(String),
+}
+
+impl BlobError {
+    /// The blob that is not what it was, where that is the trouble.
+    pub(crate) fn harmed(&self) -> Option<BlobId> {
+        match self {
+            Self::Missing { id } | Self::Damaged { id } | Self::TooLarge { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
 }
 
 /// A store of blobs.
@@ -78,6 +93,15 @@ impl Blobs {
             return Err(BlobError::Damaged { id });
         }
         Ok(bytes)
+    }
+
+    /// True where there is such a blob, whole or not.
+    pub(crate) async fn has(&self, id: BlobId) -> Result<bool, BlobError> {
+        match self.0.head(&address(id)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(e) => Err(explain(e)),
+        }
     }
 
     /// Removes a blob; one that is not there is fine.

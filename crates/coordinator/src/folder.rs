@@ -8,6 +8,10 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+/// What to do where something in a folder was lost or changed.
+pub(crate) const RESTORE: &str =
+    "move this folder aside and bring a backup back with `potluck restore BACKUP FOLDER --new-epoch`";
+
 /// Why a folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

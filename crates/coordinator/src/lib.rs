@@ -25,11 +25,13 @@ mod audit;
 mod backup;
 mod blobs;
 mod clock;
+mod disk;
 mod folder;
 mod http;
 mod job;
 mod lineage;
 mod log;
+mod needed;
 mod packs;
 mod problem;
 mod served;
@@ -109,6 +111,7 @@ pub struct Builder {
     embedded_volunteer: bool,
     keep_updates: bool,
     snapshot_facts: u64,
+    disk_max: Option<u64>,
     log: Option<Arc<dyn EventLog>>,
     clock: Clock,
 }
@@ -160,6 +163,15 @@ impl Builder {
         self
     }
 
+    /// Bytes that the folder may hold (all that the disk takes, unless told otherwise). Past it, what
+    /// nothing needs is deleted; then no training is leased and no upload taken until there is room
+    /// again. What was accepted is still merged, so that it may pass this by what that writes.
+    #[must_use]
+    pub fn disk_max(mut self, bytes: u64) -> Self {
+        self.disk_max = Some(bytes);
+        self
+    }
+
     /// Keeps facts here instead of in the folder's `potluck.sqlite`.
     #[must_use]
     pub fn log(mut self, log: Arc<dyn EventLog>) -> Self {
@@ -180,7 +192,8 @@ impl Builder {
     ///
     /// Each is a sentence that says what to do.
     pub async fn start(self) -> Result<Coordinator, StartError> {
-        let Self { folder, jobs, observers, embedded_volunteer, keep_updates, snapshot_facts, log, clock } = self;
+        let Self { folder, jobs, observers, embedded_volunteer, keep_updates, snapshot_facts, disk_max, log, clock } =
+            self;
         let folder = Arc::new(Folder::open(&folder)?);
         folder.check_place()?;
         let token = folder.owner_token()?;
@@ -188,7 +201,7 @@ impl Builder {
             Some(log) => log,
             None => Arc::new(SqliteLog::open(&folder.join("potluck.sqlite"))?) as Arc<dyn EventLog>,
         };
-        let stores = Arc::new(Stores::in_folder(folder.path())?);
+        let stores = Arc::new(Stores::in_folder_up_to(folder.path(), disk_max)?);
         let mut running = Vec::new();
         for (file, base_folder) in &jobs {
             let name = &file.job.name;
@@ -210,6 +223,7 @@ impl Builder {
             running.push((Arc::new(job), actor));
         }
         let (jobs, actors): (Vec<_>, Vec<_>) = running.into_iter().unzip();
+        let disk = tokio::spawn(Arc::clone(&stores.disk).watch(jobs.clone()));
         let shared = Arc::new(Shared::new(jobs, Arc::clone(&stores), token, clock));
         let mut workers = Vec::new();
         if embedded_volunteer {
@@ -218,7 +232,7 @@ impl Builder {
                 workers.push(worker.map_err(StartError::Worker)?);
             }
         }
-        Ok(Coordinator { shared, actors, workers, servers: Mutex::default(), folder })
+        Ok(Coordinator { shared, actors, workers, disk, servers: Mutex::default(), folder })
     }
 }
 
@@ -228,6 +242,7 @@ pub struct Coordinator {
     shared: Arc<Shared>,
     actors: Vec<JoinHandle<()>>,
     workers: Vec<Worker>,
+    disk: JoinHandle<()>,
     servers: Mutex<Vec<JoinHandle<()>>>,
     // Last, so that its lock is given back when nothing of the above uses it any more.
     folder: Arc<Folder>,
@@ -243,6 +258,7 @@ impl Coordinator {
             embedded_volunteer: true,
             keep_updates: false,
             snapshot_facts: limits::SNAPSHOT_FACTS,
+            disk_max: None,
             log: None,
             clock: Clock::system(),
         }
@@ -307,6 +323,8 @@ impl Coordinator {
         for job in self.shared.jobs() {
             job.stop().await;
         }
+        self.shared.disk().end();
+        let _ = (&mut self.disk).await;
         let servers = std::mem::take(&mut *self.servers.lock().unwrap_or_else(PoisonError::into_inner));
         for task in servers.into_iter().chain(std::mem::take(&mut self.actors)) {
             let _ = task.await;
@@ -319,6 +337,7 @@ impl Coordinator {
 impl Drop for Coordinator {
     fn drop(&mut self) {
         self.shared.close();
+        self.shared.disk().end();
         self.workers.iter().for_each(Worker::stop);
         self.actors.iter().for_each(JoinHandle::abort);
     }

@@ -15,7 +15,8 @@ use potluck_scheduler::SessionId;
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{
-    blobs::BlobError, clock::Clock, folder::OwnerToken, job::Job, problem::Problem, stores::Stores, views::VersionRow,
+    blobs::BlobError, clock::Clock, disk::Disk, folder::OwnerToken, job::Job, problem::Problem, stores::Stores,
+    views::VersionRow,
 };
 
 /// One coordinator, as its handlers see it.
@@ -88,14 +89,34 @@ impl Shared {
         self.stores.is_public(id)
     }
 
+    /// How much room there is.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.stores.disk
+    }
+
     /// A public blob.
     pub(crate) async fn served(&self, id: BlobId) -> Result<Bytes, Problem> {
-        self.stores.served(id).await.map_err(internal)
+        match self.stores.served(id).await {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(self.reported(error).await),
+        }
     }
 
     /// Any blob, for use inside.
     pub(crate) async fn blob(&self, id: BlobId, bytes_max: usize) -> Result<Bytes, Problem> {
-        self.stores.blobs.get(id, bytes_max).await.map_err(internal)
+        match self.stores.blobs.get(id, bytes_max).await {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(self.reported(error).await),
+        }
+    }
+
+    /// What a peer is told of a blob that cannot be read, after the jobs were told.
+    async fn reported(&self, error: BlobError) -> Problem {
+        tracing::error!("{error}");
+        for job in self.jobs() {
+            job.report(&error).await;
+        }
+        Problem::new(ErrorCode::Internal, error.to_string())
     }
 
     /// Waits until this many bytes may be received.
@@ -131,9 +152,4 @@ impl Shared {
 pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
     // An error means that nobody is left to say so.
     let _ = closing.wait_for(|closing| *closing).await;
-}
-
-fn internal(error: BlobError) -> Problem {
-    tracing::error!("{error}");
-    Problem::new(ErrorCode::Internal, error.to_string())
 }

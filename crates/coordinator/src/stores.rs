@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     blobs::{BlobError, Blobs},
+    disk::Disk,
     packs::Packs,
     served::ServedBlobs,
 };
@@ -23,6 +24,8 @@ pub(crate) struct Stores {
     pub(crate) blobs: Blobs,
     /// Limits how many updates are decoded at once.
     pub(crate) decoding: Semaphore,
+    /// How much room there is.
+    pub(crate) disk: Arc<Disk>,
     folder: PathBuf,
     served: ServedBlobs,
     public: RwLock<HashSet<BlobId>>,
@@ -31,7 +34,13 @@ pub(crate) struct Stores {
 impl Stores {
     /// The stores in a coordinator's folder.
     pub(crate) fn in_folder(folder: &Path) -> Result<Self, BlobError> {
+        Self::in_folder_up_to(folder, None)
+    }
+
+    /// The same in a folder that may hold so many bytes.
+    pub(crate) fn in_folder_up_to(folder: &Path, disk_max: Option<u64>) -> Result<Self, BlobError> {
         Ok(Self {
+            disk: Arc::new(Disk::new(folder, disk_max)),
             blobs: Blobs::in_folder(&folder.join("blobs"))?,
             decoding: Semaphore::new(limits::DECODING_MAX),
             folder: folder.to_owned(),

@@ -12,6 +12,8 @@ use serde::Serialize;
 pub(crate) struct JobView {
     pub(crate) card: JobCard,
     pub(crate) phase: Phase,
+    /// Why it is paused, where its owner did not pause it.
+    pub(crate) blocked: Option<&'static str>,
     /// The newest version.
     pub(crate) version: Version,
     /// Samples merged.

@@ -248,8 +248,13 @@ impl Helper {
     }
 
     async fn blob(&self, id: BlobId, bytes_max: usize) -> Result<Blob, String> {
-        let bytes = self.stores.blobs.get(id, bytes_max).await.map_err(|e| e.to_string())?;
-        Ok(Arc::new(bytes.to_vec()))
+        match self.stores.blobs.get(id, bytes_max).await {
+            Ok(bytes) => Ok(Arc::new(bytes.to_vec())),
+            Err(error) => {
+                self.job.report(&error).await;
+                Err(error.to_string())
+            }
+        }
     }
 
     fn sign(&self, statement: &Statement) -> SignedStatement {

@@ -145,9 +145,36 @@ pub(crate) struct ServeOptions {
     /// Keep a snapshot of what the log adds up to each so many facts; tests keep more of them.
     #[arg(long, hide = true, default_value_t = potluck_protocol::limits::SNAPSHOT_FACTS)]
     pub(crate) snapshot_facts: u64,
+    /// Bytes that the folder may hold, such as 20GB or 512MiB; without it, all that the disk takes.
+    ///
+    /// At the limit what nothing needs is deleted first. If that is not enough, the jobs pause until
+    /// there is room: no new work, and uploads are asked to come later. What was accepted is still
+    /// merged, so leave one version of each model (4 bytes a parameter) of room on the disk itself. A
+    /// disk that is full has the same effect.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) disk_max: Option<u64>,
     /// End once every job is finished and its last version evaluated.
     #[arg(long)]
     pub(crate) exit_when_finished: bool,
+}
+
+/// A number of bytes with a unit: powers of 1,000 (kB, MB, GB, TB) or of 1,024 (KiB, MiB, GiB, TiB).
+fn bytes(text: &str) -> Result<u64, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let factor: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return Err("expected a whole number with a unit, such as 20GB or 512MiB".to_owned()),
+    };
+    let number: u64 = text[..text.len() - unit.len()].parse().map_err(|_| "expected a number first".to_owned())?;
+    number.checked_mul(factor).ok_or_else(|| "more than any disk holds".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -311,6 +338,16 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn bytes_have_units() {
+        assert_eq!(bytes("20GB"), Ok(20_000_000_000));
+        assert_eq!(bytes("512 MiB"), Ok(512 << 20));
+        assert_eq!(bytes("7"), Ok(7));
+        for wrong in ["", "GB", "1.5GB", "20 gigabytes", "99999999TB", "-1"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_arguments_fit_together() {

@@ -69,9 +69,11 @@ fn status_row(name: &JobName, job: &Value) -> Vec<String> {
     let whole = |value: &Value| value.as_u64().map_or("-".to_owned(), print::count);
     let share = |value: &Value| value.as_f64().map_or("-".to_owned(), |v| format!("{:.2} %", v * 100.0));
     let loss = job["loss"]["valid"].as_f64().map_or("-".to_owned(), |v| format!("{v:.4}"));
+    let phase = plain(job["phase"].as_str().unwrap_or("-"));
+    let phase = job["blocked"].as_str().map_or(phase.clone(), |why| format!("{phase}: {}", plain(why)));
     vec![
         name.to_string(),
-        plain(job["phase"].as_str().unwrap_or("-")),
+        phase,
         whole(&job["version"]),
         whole(&job["samples"]),
         whole(&job["budget_samples"]),

@@ -23,13 +23,16 @@ pub(crate) fn serve(options: ServeOptions) -> Result<(), CliError> {
 }
 
 async fn run(options: ServeOptions) -> Result<(), CliError> {
-    let ServeOptions { jobs, listen, folder, keep_updates, snapshot_facts, exit_when_finished } = options;
+    let ServeOptions { jobs, listen, folder, keep_updates, snapshot_facts, disk_max, exit_when_finished } = options;
     let reads = jobs.iter().map(|path| job_file::read(path)).collect::<Result<Vec<_>, _>>()?;
     // Before any work: a port in use is the likeliest trouble.
     let listener = TcpListener::bind(listen).await.map_err(|e| explain_bind(listen, &e))?;
     let names: Vec<JobName> = reads.iter().map(|read| read.file.job.name.clone()).collect();
     let builder = Coordinator::builder(&folder).keep_updates(keep_updates).snapshot_facts(snapshot_facts);
     let mut builder = builder.observe_each(show);
+    if let Some(bytes) = disk_max {
+        builder = builder.disk_max(bytes);
+    }
     for Read { file, base_folder, .. } in reads {
         builder = builder.job(file, base_folder);
     }

@@ -162,6 +162,10 @@ pub const LOG_PAGE_FACTS: usize = 1024;
 /// 100,000 a second; a snapshot of 15 MB at most is half of what they take in the log themselves.
 pub const SNAPSHOT_FACTS: u64 = 50_000;
 
+/// Bytes of data blocks that are read and hashed at every start: at 500 MB/s in half a second. What is
+/// beyond is checked when it is read.
+pub const START_CHECK_BYTES_MAX: u64 = 256 << 20;
+
 /// Update bytes that are being received at once, each with its decoded values (8 x for four bits):
 /// 8 of the largest, 256 MiB, and 2 GiB decoded only two at a time.
 pub const UPLOADING_BYTES_MAX: usize = 256 << 20;

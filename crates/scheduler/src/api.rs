@@ -323,6 +323,12 @@ pub enum Input {
         /// As asked.
         outer: OuterStep,
     },
+    /// Whether the shell has room for what new work brings. While it has none, nothing is leased to
+    /// train on; what is out still counts.
+    Room {
+        /// False where its disk is full.
+        is_there: bool,
+    },
     /// Time passed; sent about four times a second.
     Tick,
     /// The owner's word.

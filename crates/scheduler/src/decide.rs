@@ -64,7 +64,12 @@ fn answer(turn: &mut Turn<'_>, input: &Input) {
         Input::Released { session, tasks } => lapse::released(turn, *session, tasks),
         Input::Bye { session } => lapse::given_back_by(turn, *session),
         Input::Control(control) => control::obey(turn, control),
-        Input::Started | Input::Joined { .. } | Input::Measured { .. } | Input::Left { .. } | Input::Tick => {}
+        Input::Started
+        | Input::Joined { .. }
+        | Input::Measured { .. }
+        | Input::Left { .. }
+        | Input::Room { .. }
+        | Input::Tick => {}
     }
 }
 

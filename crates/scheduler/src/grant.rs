@@ -241,6 +241,7 @@ fn closed(turn: &Turn<'_>) -> Option<WaitReason> {
     let between_versions = turn.presence.merging().is_some() || turn.state.finishing_at().is_some();
     match turn.state.phase() {
         Phase::Paused => Some(WaitReason::Paused),
+        _ if turn.presence.is_full() => Some(WaitReason::Paused),
         _ if between_versions => Some(WaitReason::Round),
         _ => None,
     }

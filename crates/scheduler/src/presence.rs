@@ -87,6 +87,8 @@ pub struct Presence {
     /// Refusals that ended a lease, newest last.
     refusals: VecDeque<(TaskId, VolunteerKey, Refusal)>,
     announced: Option<Announced>,
+    /// The shell has no room for what new work brings.
+    is_full: bool,
 }
 
 /// What happens to it.
@@ -108,6 +110,7 @@ impl Presence {
                 }
             }
             Input::Left { session } => self.leave(*session, now),
+            Input::Room { is_there } => self.is_full = !is_there,
             Input::Tick => self.forget(now),
             Input::Released { .. }
             | Input::Bye { .. }
@@ -341,6 +344,11 @@ impl Presence {
     pub(crate) fn refusal(&self, task: TaskId, volunteer: &VolunteerKey) -> Option<&Refusal> {
         let same = |(of, from, _): &&(TaskId, VolunteerKey, Refusal)| *of == task && from == volunteer;
         self.refusals.iter().rev().find(same).map(|(_, _, refusal)| refusal)
+    }
+
+    /// True while nothing may be leased to train on, since there is no room for what it brings.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full
     }
 
     pub(crate) fn announced(&self) -> Option<Announced> {

@@ -10,6 +10,7 @@ mod budget;
 mod build;
 mod ci;
 mod crash;
+mod damage;
 mod drivers;
 mod fingerprint;
 mod lab;
@@ -52,6 +53,7 @@ cargo xtask COMMAND
                     `cargo xtask crash --help` says how
   load              starts on a million facts, durable facts in a second, acknowledgements under load;
                     `cargo xtask load --help` says how
+  damage            harm a coordinator's log, blobs and disk in every way, check that it is noticed
   sim NAME          simulate training together and print what it comes to; `cargo xtask sim --help`
                     lists what there is
   tidy              the project's own rules: crate arrows, module docs, file lengths, words
@@ -133,6 +135,7 @@ fn run() -> Result<()> {
         }
         "crash" => crash::run(&project, &mut phases, &mut parser)?,
         "load" => load::run(&project, &mut phases, &mut parser)?,
+        "damage" => damage::run(&project, &mut phases, &mut parser)?,
         "sim" => {
             let arguments = rest(&mut parser)?;
             sim::run(&project, &mut phases, &arguments)?;

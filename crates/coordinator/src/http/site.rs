@@ -80,6 +80,9 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let count = |index: usize| views[index].2;
     let flag = |is: bool| Some(f64::from(u8::from(is)));
     metric("job_up", "gauge", "1 while the job's actor runs.", &|i| flag(views[i].1));
+    metric("job_blocked", "gauge", "1 while the job has no room for new work: disk full, or its quota.", &|i| {
+        flag(view(i)?.blocked.is_some())
+    });
     metric("job_running", "gauge", "1 while the job leases work.", &|i| flag(view(i)?.phase == Phase::Running));
     metric("volunteers", "gauge", "Connected volunteers.", &|i| Some(view(i)?.volunteers as f64));
     metric("version", "gauge", "Newest version of the parameters.", &|i| Some(view(i)?.version.0 as f64));

@@ -15,7 +15,7 @@ use futures::StreamExt;
 use potluck_protocol::{BlobId, ErrorCode, TaskId, VOLUNTEER_HEADER, VolunteerKey, limits};
 
 use crate::{
-    job::{Job, update_malformed, update_too_large},
+    job::{Job, no_room, update_malformed, update_too_large},
     problem::Problem,
     shared::Shared,
     views::LeaseView,
@@ -36,6 +36,9 @@ pub(super) async fn update(
     let expected = job.uploads().update_bytes(lease.encoding);
     check_length(&headers, expected)?;
     let busy = || Problem::new(ErrorCode::Full, "another upload for this task is on its way; try again later");
+    if let Some(why) = shared.disk().room().blocked() {
+        return Err(no_room(why));
+    }
     let _arrival = job.uploads().arrive(lease.task).ok_or_else(busy)?;
     // Held until the bytes are stored: what is received at once has a bound.
     let _permit = shared.upload_permit(expected).await?;

@@ -2,7 +2,7 @@
 //! then does what follows from them. Nobody sees an effect of a fact that could still be lost.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 
 use futures::FutureExt;
 use potluck_protocol::{
-    ErrorCode, JobCard, LeaderId, Refusal, Seal, ServerMessage, TaskId, Version, VolunteerKey, Welcome, limits,
+    BlobId, ErrorCode, JobCard, LeaderId, Refusal, Seal, ServerMessage, TaskId, Version, VolunteerKey, Welcome, limits,
 };
 use potluck_scheduler::{Control, Core, Effect, Fact, Input, SessionId};
 use tokio::{
@@ -30,6 +30,7 @@ use super::{
 use crate::{
     Observer,
     clock::Clock,
+    disk::Room,
     lineage::Sealer,
     stores::Stores,
     views::{ContributionRow, JobView, LeaseView, VersionRow},
@@ -64,6 +65,10 @@ pub(crate) enum Message {
     /// Answered once it is durable, or with why it cannot be done.
     Control(Control, oneshot::Sender<Option<Refusal>>),
     Query(Query),
+    /// Delete what is not needed; answered when that is done.
+    Collect(oneshot::Sender<()>),
+    /// A blob was read and is not what it was.
+    Harmed(BlobId, String),
     /// End after what came before.
     Stop,
 }
@@ -91,6 +96,8 @@ enum Failure {
          `potluck restore FOLDER --new-epoch` makes a folder the one that counts"
     )]
     Deposed { by: LeaderId, epoch: u64 },
+    #[error("{0}")]
+    Harmed(String),
     #[error("a task of the coordinator broke: {0}")]
     Broken(String),
 }
@@ -102,10 +109,12 @@ struct Batch {
     effects: Vec<Effect>,
     controls: Vec<(oneshot::Sender<Option<Refusal>>, Option<Refusal>)>,
     queries: Vec<Query>,
-    /// Somebody came, left or said what device it has.
-    people_changed: bool,
-    /// Somebody was welcomed by another copy of the job.
-    deposed: Option<Failure>,
+    collects: Vec<oneshot::Sender<()>>,
+    /// Somebody came, left or said what device it has; or there is room, or none.
+    view_changed: bool,
+    /// Why this is the last batch: somebody was welcomed by another copy of the job, or something that
+    /// is needed is gone.
+    failure: Option<Failure>,
     stop: bool,
 }
 
@@ -134,6 +143,8 @@ pub(crate) struct Actor {
     journal: Journal,
     bench: Bench,
     mail: mpsc::Receiver<Message>,
+    /// What came while the disk was full; it is next.
+    held: VecDeque<Message>,
     outlets: Arc<Outlets>,
     stores: Arc<Stores>,
     clock: Clock,
@@ -141,6 +152,8 @@ pub(crate) struct Actor {
     outboxes: BTreeMap<SessionId, mpsc::Sender<Arc<ServerMessage>>>,
     devices: Devices,
     shown: Shown,
+    /// What was shown last, or could have been; all of it durable.
+    last_shown: Shown,
     merging: Option<JoinHandle<Result<Input, MergeError>>>,
     chores: Chores,
     sealer: Sealer,
@@ -161,6 +174,7 @@ impl Actor {
             journal,
             bench,
             mail,
+            held: VecDeque::new(),
             outlets,
             stores,
             clock,
@@ -168,6 +182,7 @@ impl Actor {
             outboxes: BTreeMap::new(),
             devices: Devices::new(),
             shown: None,
+            last_shown: None,
             merging: None,
             chores,
             sealer,
@@ -218,20 +233,33 @@ impl Actor {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut tidy = interval(TIDY);
+        let mut room = self.stores.disk.changes();
         let mut sweep_at = Some(Instant::now() + SWEEP_AFTER);
         loop {
             let first = tokio::select! {
+                () = std::future::ready(()), if !self.held.is_empty() => {
+                    let Some(message) = self.held.pop_front() else { continue };
+                    message
+                }
                 message = self.mail.recv() => match message {
                     Some(message) => message,
                     None => return Ok(()),
                 },
-                _ = ticks.tick() => Message::Input(Input::Tick),
+                _ = ticks.tick() => {
+                    self.last_shown = self.view();
+                    if self.chores.is_awaited() {
+                        self.chores.start();
+                    }
+                    Message::Input(Input::Tick)
+                }
                 checked = finished(&mut self.past) => {
                     self.past = None;
                     checked.map_err(|e| Failure::Broken(e.to_string()))??;
                     tracing::info!("job {}: the facts before the snapshot follow from each other", self.card.name);
                     continue;
                 }
+                // The stores outlive this.
+                _ = room.changed() => Message::Input(Input::Room { is_there: *room.borrow_and_update() == Room::Enough }),
                 merged = finished(&mut self.merging) => {
                     self.merging = None;
                     Message::Input(merged.map_err(|e| Failure::Broken(e.to_string()))??)
@@ -246,7 +274,7 @@ impl Actor {
             };
             let mut messages = vec![first];
             while messages.len() < limits::GROUP_COMMIT_MAX
-                && let Ok(message) = self.mail.try_recv()
+                && let Some(message) = self.held.pop_front().or_else(|| self.mail.try_recv().ok())
             {
                 messages.push(message);
             }
@@ -277,9 +305,9 @@ impl Actor {
         for message in messages {
             self.decide(message, &mut batch);
         }
-        let Batch { facts, effects, controls, queries, people_changed, deposed, stop } = batch;
-        self.journal.append(&facts).await?;
-        if people_changed || !facts.is_empty() {
+        let Batch { facts, effects, controls, mut queries, collects, view_changed, failure, stop } = batch;
+        self.append(&facts, &mut queries).await?;
+        if view_changed || !facts.is_empty() {
             self.shown = None;
         }
         self.publish(&facts);
@@ -293,14 +321,67 @@ impl Actor {
         for query in queries {
             self.answer(query);
         }
-        if people_changed || !facts.is_empty() {
+        for answer in collects {
+            self.chores.collect(self.core.state(), answer);
+            self.chores.start();
+        }
+        if view_changed || !facts.is_empty() {
             self.outlets.changes.send_modify(|revision| *revision += 1);
         }
-        if let Some(failure) = deposed {
+        if let Some(failure) = failure {
             return Err(failure);
         }
         self.snapshots.offer(self.journal.head(), self.core.state());
         Ok(stop)
+    }
+
+    /// Makes facts durable. While the disk is full that waits, and with it all that follows from them;
+    /// pages are shown what was durable before, and why it goes no further.
+    async fn append(&mut self, facts: &[Fact], queries: &mut Vec<Query>) -> Result<(), Failure> {
+        loop {
+            let error = match self.journal.append(facts).await {
+                Err(error) if error.is_full() => error,
+                other => return other.map_err(Failure::from),
+            };
+            self.stores.disk.is_full(&error);
+            *queries = std::mem::take(queries).into_iter().filter_map(|query| self.answer_meanwhile(query)).collect();
+            self.outlets.changes.send_modify(|revision| *revision += 1);
+            if !self.room_is_back().await {
+                return Err(error.into());
+            }
+        }
+    }
+
+    /// Waits until the disk takes something again; false where it is time to stop instead.
+    async fn room_is_back(&mut self) -> bool {
+        let stores = Arc::clone(&self.stores);
+        let mut wait = std::pin::pin!(stores.disk.wait());
+        loop {
+            let message = tokio::select! {
+                is_back = &mut wait => return is_back,
+                message = self.mail.recv(), if self.held.len() < limits::MAILBOX_MAX => message,
+            };
+            match message {
+                None | Some(Message::Stop) => return false,
+                // What the facts on the way need no more is still needed until they are durable.
+                Some(Message::Collect(_)) => {}
+                Some(Message::Query(query)) => self.held.extend(self.answer_meanwhile(query).map(Message::Query)),
+                Some(message) => self.held.push_back(message),
+            }
+        }
+    }
+
+    /// What can be said while facts wait for room: where the job stood before them, and that it waits.
+    /// Any other question is given back.
+    fn answer_meanwhile(&self, query: Query) -> Option<Query> {
+        match (query, &self.last_shown) {
+            (Query::View(answer), Some(view)) => {
+                // Who asked may be gone.
+                let _ = answer.send(Arc::new(board::blocked(JobView::clone(view), Room::Full)));
+                None
+            }
+            (query, _) => Some(query),
+        }
     }
 
     fn decide(&mut self, message: Message, batch: &mut Batch) {
@@ -318,6 +399,12 @@ impl Actor {
                 batch.controls.push((answer, refusal));
             }
             Message::Query(query) => batch.queries.push(query),
+            Message::Collect(answer) => batch.collects.push(answer),
+            Message::Harmed(id, what) => {
+                if self.core.state().retained().contains(&id) {
+                    batch.failure = Some(Failure::Harmed(what));
+                }
+            }
             Message::Stop => batch.stop = true,
         }
     }
@@ -328,7 +415,7 @@ impl Actor {
             let fact = Fact::Deposed { at: self.clock.now(), by: seal.leader };
             self.core.apply(&fact);
             batch.facts.push(fact);
-            batch.deposed = Some(Failure::Deposed { by: seal.leader, epoch: seal.epoch });
+            batch.failure = Some(Failure::Deposed { by: seal.leader, epoch: seal.epoch });
         }
         self.outboxes.insert(session, outbox);
         if let Some(message) = self.welcome(protocol) {
@@ -368,16 +455,16 @@ impl Actor {
 
     fn step(&mut self, input: &Input, batch: &mut Batch) {
         match input {
-            Input::Joined { .. } => batch.people_changed = true,
+            Input::Joined { .. } | Input::Room { .. } => batch.view_changed = true,
             Input::Measured { session, device } => {
-                batch.people_changed = true;
+                batch.view_changed = true;
                 let of = self.core.presence().connected().find(|(id, _)| id == session);
                 if let Some(volunteer) = of.map(|(_, session)| session.volunteer) {
                     self.devices.insert(volunteer, device.clone());
                 }
             }
             Input::Left { session } => {
-                batch.people_changed = true;
+                batch.view_changed = true;
                 self.outboxes.remove(session);
             }
             _ => {}
@@ -423,7 +510,7 @@ impl Actor {
             Effect::Broadcast { message } => self.broadcast(message),
             Effect::Merge { version, base, momentum, parts, outer } => {
                 let order = Order { version, base, momentum, parts, outer };
-                self.merging = Some(tokio::spawn(self.bench.clone().carry_out(order)));
+                self.merging = Some(tokio::spawn(merged(self.bench.clone(), order, Arc::clone(&self.stores))));
             }
             _ => tracing::error!("the scheduler asks for something that this coordinator does not know"),
         }
@@ -446,11 +533,8 @@ impl Actor {
         // Who asked may be gone; then the answer is dropped.
         match query {
             Query::View(answer) => {
-                if self.shown.is_none() {
-                    self.shown = board::job(&self.core, &self.card, self.journal.head()).map(Arc::new);
-                }
-                if let Some(view) = &self.shown {
-                    let _ = answer.send(Arc::clone(view));
+                if let Some(view) = self.view() {
+                    let _ = answer.send(view);
                 }
             }
             Query::History { after, rows_max, answer } => {
@@ -466,6 +550,15 @@ impl Actor {
                 let _ = answer.send(board::lease(&self.core, task));
             }
         }
+    }
+
+    /// What pages see. Only asked for where everything in memory is durable.
+    fn view(&mut self) -> Shown {
+        if self.shown.is_none() {
+            let room = self.stores.disk.room();
+            self.shown = board::job(&self.core, &self.card, self.journal.head(), room).map(Arc::new);
+        }
+        self.shown.clone()
     }
 
     /// Forgets what nothing needs any more.
@@ -494,6 +587,20 @@ fn misses(outbox: &mpsc::Sender<Arc<ServerMessage>>, message: &ServerMessage) ->
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it panicked")
+}
+
+/// A merge, as often as it takes for the disk to take its version.
+async fn merged(bench: Bench, order: Order, stores: Arc<Stores>) -> Result<Input, MergeError> {
+    loop {
+        let error = match bench.clone().carry_out(order.clone()).await {
+            Err(error) if error.is_full() => error,
+            other => return other,
+        };
+        stores.disk.is_full(&error);
+        if !stores.disk.wait().await {
+            return Err(error);
+        }
+    }
 }
 
 /// The end of a task; never where none is under way.

@@ -6,6 +6,7 @@ use potluck_protocol::{Device, Evaluation, JobCard, Split, TaskId, Version, Volu
 use potluck_scheduler::{Core, HandedIn, Leased, RecipeRecord, VersionRecord};
 
 use crate::{
+    disk::Room,
     log::Head,
     views::{ChangeRow, Connected, ContributionRow, JobView, LeaseView, LogView, Phase, SplitPair, VersionRow},
 };
@@ -15,15 +16,16 @@ use crate::{
 pub(super) type Devices = BTreeMap<VolunteerKey, Device>;
 
 /// `None` before the job's first fact, which no running job lacks.
-pub(super) fn job(core: &Core, card: &JobCard, head: &Head) -> Option<JobView> {
+pub(super) fn job(core: &Core, card: &JobCard, head: &Head, room: Room) -> Option<JobView> {
     let state = core.state();
     let job = state.job()?;
     let newest = |split| state.newest(split).map(|(_, evaluation)| evaluation);
     let (valid, test) = (newest(Split::Valid), newest(Split::Test));
     let pair = |of: fn(Evaluation) -> f32| SplitPair { valid: valid.map(of), test: test.map(of) };
-    Some(JobView {
+    let view = JobView {
         card: card.clone(),
         phase: phase(state.phase()),
+        blocked: None,
         version: state.version(),
         samples: state.samples(),
         budget_samples: job.recipe.budget_samples,
@@ -37,7 +39,19 @@ pub(super) fn job(core: &Core, card: &JobCard, head: &Head) -> Option<JobView> {
         connected: connected(core),
         started_at: job.created_at,
         log: log(core, head),
-    })
+    };
+    Some(blocked(view, room))
+}
+
+/// The view while there is this much room.
+pub(super) fn blocked(mut view: JobView, room: Room) -> JobView {
+    if view.phase == Phase::Running
+        && let Some(why) = room.blocked()
+    {
+        view.phase = Phase::Paused;
+        view.blocked = Some(why);
+    }
+    view
 }
 
 fn changes(core: &Core) -> Vec<ChangeRow> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use potluck_protocol::{BlobId, JobName};
 use potluck_scheduler::{Core, State};
-use tokio::task::JoinSet;
+use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{keep, merge::Bench};
 use crate::{blobs::BlobError, stores::Stores};
@@ -18,6 +18,8 @@ struct Rubbish {
     bases: Vec<BlobId>,
     /// Everything among the uploads but what the state retains and what tasks name.
     all_uploads_but: Option<BTreeSet<BlobId>>,
+    /// Answered once all of it is gone.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// One job's chores.
@@ -70,6 +72,19 @@ impl Chores {
         self.rubbish.all_uploads_but = Some(state.retained());
     }
 
+    /// Everything that the job does not need goes now, and `answer` is sent when it has. What an
+    /// earlier process took in and nobody was thanked for goes too: whoever sent it sends it again.
+    pub(super) fn collect(&mut self, state: &State, answer: oneshot::Sender<()>) {
+        self.forget_uploads(state);
+        self.sweep_uploads(state);
+        self.rubbish.waiting.push(answer);
+    }
+
+    /// True where somebody waits for a start that has not come.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.rubbish.waiting.is_empty()
+    }
+
     /// Starts what is to be done, unless something is under way.
     pub(super) fn start(&mut self) {
         while self.running.try_join_next().is_some() {}
@@ -95,7 +110,7 @@ impl Chores {
 }
 
 async fn carry_off(rubbish: Rubbish, bench: &Bench, stores: &Stores) -> Result<(), BlobError> {
-    let Rubbish { uploads, momenta, bases, all_uploads_but } = rubbish;
+    let Rubbish { uploads, momenta, bases, all_uploads_but, waiting } = rubbish;
     // What cannot be deleted does not keep the rest; it is not asked for again, so that the rest is
     // not lost with it.
     let mut result = bench.uploads.delete(uploads).await;
@@ -105,5 +120,10 @@ async fn carry_off(rubbish: Rubbish, bench: &Bench, stores: &Stores) -> Result<(
     for id in momenta {
         result = result.and(bench.momenta.delete(id).await);
     }
-    result.and(stores.withdraw(&bases).await)
+    result = result.and(stores.withdraw(&bases).await);
+    for answer in waiting {
+        // Who asked may wait no more.
+        let _ = answer.send(());
+    }
+    result
 }

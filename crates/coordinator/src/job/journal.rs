@@ -42,6 +42,13 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// True where nothing was written, since the disk takes nothing at the moment.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Log(LogError::DiskFull { .. }))
+    }
+}
+
 /// The end of one job's log, held by its one writer.
 pub(crate) struct Journal {
     job: JobName,

@@ -43,7 +43,15 @@ pub(super) enum MergeError {
     },
 }
 
+impl MergeError {
+    /// True where the disk takes nothing at the moment.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Blob { error: BlobError::DiskFull, .. })
+    }
+}
+
 /// What the scheduler asked for.
+#[derive(Clone)]
 pub(super) struct Order {
     pub(super) version: Version,
     pub(super) base: BlobId,

@@ -245,6 +245,20 @@ impl Job {
         self.mail(Message::Input(input)).await
     }
 
+    /// Deletes what the job does not need, and returns when that is done.
+    pub(crate) async fn collect(&self) {
+        // One that has ended collects nothing.
+        let _ = self.ask(Message::Collect).await;
+    }
+
+    /// Tells the job of what could not be read. It stops where it needs that.
+    pub(crate) async fn report(&self, error: &BlobError) {
+        if let Some(id) = error.harmed() {
+            // One that is gone needs nothing any more.
+            let _ = self.mail(Message::Harmed(id, error.to_string())).await;
+        }
+    }
+
     /// Ends the actor after what it was given before.
     pub(crate) async fn stop(&self) {
         // One that is gone has stopped already.
@@ -314,7 +328,14 @@ impl Job {
         if !facts.finite {
             return Err(Problem::new(ErrorCode::UpdateNotFinite, "the update holds NaN or infinity"));
         }
-        uploads.keep(task, facts, bytes).await.map_err(|e| self.internal(&e))?;
+        uploads.keep(task, facts, bytes).await.map_err(|e| match e {
+            BlobError::DiskFull => {
+                stores.disk.is_full(&e);
+                no_room("disk full")
+            }
+            other => self.internal(&other),
+        })?;
+        stores.disk.took(length);
         self.upload_count.fetch_add(1, Ordering::Relaxed);
         self.upload_bytes.fetch_add(length as u64, Ordering::Relaxed);
         Ok(())
@@ -343,6 +364,11 @@ impl Job {
 /// Span after which the `nth` volunteer that is sent away comes back, from 0.
 fn reconnect_after(nth: u64) -> Millis {
     limits::RECONNECT_MILLIS_MIN + nth * 1_000 / limits::RECONNECTS_PER_SECOND
+}
+
+/// An update that the disk does not take now.
+pub(crate) fn no_room(why: &str) -> Problem {
+    Problem::new(ErrorCode::Full, format!("the coordinator has paused ({why}); hand the update in later"))
 }
 
 /// An update of the wrong size or form.

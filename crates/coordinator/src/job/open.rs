@@ -27,9 +27,10 @@ use super::{
 use crate::{
     blobs::{BlobError, Blobs},
     clock::Clock,
-    folder::{Folder, OwnerToken},
+    folder::{Folder, OwnerToken, RESTORE},
     lineage::{self, Sealer},
     log::{EventLog, Head, Record},
+    needed::{self, Depth},
     stores::Stores,
 };
 
@@ -65,7 +66,7 @@ pub enum OpenError {
         by: LeaderId,
     },
     /// The log has no first fact.
-    #[error("its log does not begin with the making of the job: restore potluck.sqlite from a backup")]
+    #[error("potluck.sqlite does not begin with the making of the job: {RESTORE}")]
     NotMade,
     /// No random numbers, or a thread that broke.
     #[error("the system failed: {0}")]
@@ -159,6 +160,7 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
         parameters: program.parameter_count(),
         folder: Arc::clone(folder),
     };
+    needed::check(stores, &name, core.state(), Depth::Start).await?;
     forget_old_momenta(&core, &bench.momenta).await?;
     publish(&core, made, stores).await?;
     let past = kept.map(|to| {
@@ -280,13 +282,9 @@ async fn forget_old_momenta(core: &Core, momenta: &Blobs) -> Result<(), BlobErro
     Ok(())
 }
 
-/// Lets volunteers fetch what they need, never the test split; and checks that the current
-/// parameters are there, without which nothing can go on.
+/// Lets volunteers fetch what they need, never the test split.
 async fn publish(core: &Core, made: &Made, stores: &Stores) -> Result<(), BlobError> {
     let state = core.state();
-    if let Some(base) = state.base() {
-        stores.blobs.get(base, limits::BLOB_BYTES_MAX).await?;
-    }
     let Dataset { train, valid, test: _, files } = &made.dataset;
     stores.publish(train.iter().chain(valid).map(|&(id, _)| id));
     stores.publish(files.values().copied().chain([made.program]));

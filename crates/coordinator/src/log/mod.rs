@@ -8,12 +8,16 @@ mod chain;
 #[cfg(test)]
 mod conformance;
 mod faulty;
+mod inspect;
 mod memory;
 mod snapshot;
 mod sqlite;
+mod witness;
 mod writer;
 
 use potluck_protocol::JobName;
+
+use crate::folder::RESTORE;
 
 pub use chain::{Head, Record, RecordHash};
 pub use faulty::{Fault, FaultyLog};
@@ -89,7 +93,7 @@ pub enum LogError {
         found: String,
     },
     /// A record is not what its hash says, or does not follow its predecessor.
-    #[error("the log of {job} is damaged at fact {seq} ({what}): restore potluck.sqlite from a backup")]
+    #[error("potluck.sqlite is damaged at fact {seq} of {job} ({what}): {RESTORE}")]
     Broken {
         /// The job.
         job: JobName,
@@ -100,8 +104,7 @@ pub enum LogError {
     },
     /// The last records are missing, or what is said of them is wrong.
     #[error(
-        "the log of {job} is damaged at its end (it ends at {found} and should end at {expected}): restore \
-         potluck.sqlite from a backup"
+        "potluck.sqlite is damaged at the end of {job} (its facts end at {found} and should end at {expected}): {RESTORE}"
     )]
     Cut {
         /// The job.
@@ -111,8 +114,24 @@ pub enum LogError {
         /// Where the log says that it ends.
         expected: String,
     },
+    /// Facts that were acknowledged are gone, in one piece with the end of the log.
+    #[error(
+        "{file} has lost facts: {job} ends at {found} and had reached {expected}. An old copy was put in its place, its \
+         -wal file is damaged or gone, or the disk lost what it had written: put the newer file back, or {RESTORE}; \
+         `potluck restore FOLDER --new-epoch` goes on without what was lost"
+    )]
+    Lost {
+        /// The log's file.
+        file: String,
+        /// The job.
+        job: JobName,
+        /// Where its log ends, as `seq/hash`.
+        found: String,
+        /// How far it had come.
+        expected: String,
+    },
     /// The store cannot give back what it was given.
-    #[error("{file} is damaged ({reason}): restore it from a backup")]
+    #[error("{file} is damaged ({reason}): {RESTORE}")]
     Damaged {
         /// The log's file.
         file: String,
@@ -120,7 +139,10 @@ pub enum LogError {
         reason: String,
     },
     /// No space is left.
-    #[error("the disk with {file} is full: free some space and start again; nothing that was acknowledged is lost")]
+    #[error(
+        "the disk with {file} is full, or a limit is reached: free some space; a coordinator that is running goes on by \
+         itself, another has to be started again; nothing that was acknowledged is lost"
+    )]
     DiskFull {
         /// The log's file.
         file: String,

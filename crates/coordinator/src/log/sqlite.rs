@@ -12,8 +12,12 @@ use std::{
 use potluck_protocol::JobName;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 
+use crate::folder::RESTORE;
+
 use super::{
     EventLog, Head, LogError, Record, RecordHash, Snapshot,
+    inspect::Inspection,
+    witness::{Seen, Witness},
     writer::{Append, Writer},
 };
 
@@ -22,7 +26,7 @@ use super::{
 const TABLES_VERSION: i64 = 2;
 
 /// How long to wait for another program that looks at the file, such as `sqlite3`.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// Tables of the newest version, out of a file of any older one.
 const CREATE: &str = "
@@ -63,6 +67,7 @@ COMMIT;
 pub struct SqliteLog {
     file: PathBuf,
     reader: Mutex<Connection>,
+    inspection: Inspection,
     writer: Writer,
 }
 
@@ -71,16 +76,22 @@ impl SqliteLog {
     ///
     /// # Errors
     ///
-    /// Where it cannot be made, is no database, or was written by a newer Potluck.
+    /// Where it cannot be made, is no database, was written by a newer Potluck, is damaged, or ends
+    /// before facts that were acknowledged.
     pub fn open(file: &Path) -> Result<Self, LogError> {
         let explain = |e| explain(file, &e);
+        // Before the log, which may be growing under another process and is never behind it.
+        let witness = Witness::read(file);
         let connection = Connection::open(file).map_err(explain)?;
         connection.busy_timeout(BUSY).map_err(explain)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(explain)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(explain)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(explain)?;
         if version > TABLES_VERSION {
-            let reason = format!("its tables have version {version}, this program knows {TABLES_VERSION}: update it");
+            let reason = format!(
+                "its tables have version {version}, this program knows {TABLES_VERSION}: update it, or, where no newer \
+                 Potluck wrote it, {RESTORE}"
+            );
             return Err(LogError::NotALog { file: file.display().to_string(), reason });
         }
         if version < TABLES_VERSION {
@@ -89,8 +100,22 @@ impl SqliteLog {
         let reader = Connection::open(file).map_err(explain)?;
         reader.busy_timeout(BUSY).map_err(explain)?;
         reader.pragma_update(None, "query_only", true).map_err(explain)?;
-        let writer = Writer::start(file, connection)?;
-        Ok(Self { file: file.to_owned(), reader: Mutex::new(reader), writer })
+        let inspection = Inspection::start(file)?;
+        check_reaches(file, &reader, &witness)?;
+        let writer = Writer::start(file, connection, witness)?;
+        Ok(Self { file: file.to_owned(), reader: Mutex::new(reader), inspection, writer })
+    }
+
+    /// Drops what says how far the logs had come: their owner has said that what is there counts.
+    ///
+    /// # Errors
+    ///
+    /// Where that cannot be written.
+    pub(crate) fn forget_witness(file: &Path) -> std::io::Result<()> {
+        match std::fs::remove_file(super::witness::path_of(file)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn reader(&self) -> MutexGuard<'_, Connection> {
@@ -105,6 +130,7 @@ impl SqliteLog {
 
 impl EventLog for SqliteLog {
     fn append(&self, job: &JobName, expected: &Head, records: &[Record]) -> Result<(), LogError> {
+        self.inspection.check()?;
         self.writer.append(Append { job: job.clone(), expected: *expected, records: records.to_vec() })
     }
 
@@ -171,6 +197,22 @@ pub(super) fn head(connection: &Connection, job: &JobName) -> Result<Head, rusql
     Ok(stored.unwrap_or_else(|| Head::genesis(job)))
 }
 
+/// Refuses a log that does not reach what it once had reached.
+fn check_reaches(file: &Path, connection: &Connection, witness: &Witness) -> Result<(), LogError> {
+    let explain = |e| explain(file, &e);
+    for (job, Seen { seq, hash }) in witness.jobs() {
+        let mut query = connection.prepare("SELECT hash FROM facts WHERE job = ?1 AND seq = ?2").map_err(explain)?;
+        let stored = query.query_row(params![job.as_str(), seq.cast_signed()], |row| row.get::<_, String>(0));
+        let stored = stored.optional().map_err(explain)?;
+        if stored.as_deref() != Some(hash.to_string().as_str()) {
+            let found = head(connection, job).map_err(explain)?.to_string();
+            let expected = Head { epoch: 0, seq: *seq, hash: *hash }.to_string();
+            return Err(LogError::Lost { file: file.display().to_string(), job: job.clone(), found, expected });
+        }
+    }
+    Ok(())
+}
+
 fn head_from_row(row: &Row<'_>) -> Result<Head, rusqlite::Error> {
     Ok(Head {
         epoch: row.get::<_, i64>("epoch")?.cast_unsigned(),
@@ -192,20 +234,24 @@ fn hash_from_row(row: &Row<'_>, column: &str) -> Result<RecordHash, rusqlite::Er
     Ok(RecordHash(bytes))
 }
 
+fn is_refused_write(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE)
+}
+
 /// What the owner can do about an error.
 pub(super) fn explain(file: &Path, error: &rusqlite::Error) -> LogError {
     let code = error.sqlite_error_code();
     let (file, reason) = (file.display().to_string(), error.to_string());
     match code {
+        // A write that was refused: SQLite says no more of an exceeded quota or file size limit. Nothing of
+        // the transaction is there.
         Some(ErrorCode::DiskFull) => LogError::DiskFull { file },
-        // SQLite says no more of an exceeded quota or file size limit.
+        Some(ErrorCode::SystemIoFailure) if is_refused_write(error) => LogError::DiskFull { file },
         Some(ErrorCode::SystemIoFailure) => LogError::DiskFailed { file, reason },
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             LogError::NotWritable { file, reason }
         }
-        Some(ErrorCode::NotADatabase) => {
-            LogError::NotALog { file, reason: format!("{reason}: restore it from a backup") }
-        }
+        Some(ErrorCode::NotADatabase) => LogError::NotALog { file, reason: format!("{reason}: {RESTORE}") },
         // A schema that cannot be understood and values of the wrong kind are nothing that this
         // program wrote.
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::Unknown | ErrorCode::TypeMismatch) => {
@@ -230,10 +276,11 @@ mod tests {
     #[test]
     fn conforms() {
         let (_folder, file) = file();
-        conformance::check_all(
-            || SqliteLog::open(&file).expect("a log"),
-            || std::fs::remove_file(&file).expect("gone"),
-        );
+        let clear = || {
+            std::fs::remove_file(&file).expect("gone");
+            SqliteLog::forget_witness(&file).expect("forgotten");
+        };
+        conformance::check_all(|| SqliteLog::open(&file).expect("a log"), clear);
     }
 
     #[test]
@@ -271,7 +318,7 @@ mod tests {
         log.writer.limit_pages(12);
         let record = Head::genesis(&job).next(1, 1, "x".repeat(1 << 20));
         let error = log.append(&job, &Head::genesis(&job), &[record]).expect_err("full");
-        assert!(error.to_string().contains("is full: free some space"), "{error}");
+        assert!(error.to_string().contains("is full, or a limit is reached: free some space"), "{error}");
         assert_eq!(log.read(&job, 0, 10).expect("records"), []);
         assert_eq!(log.head(&job).expect("a head"), Head::genesis(&job));
         log.append(&job, &Head::genesis(&job), &conformance::records(1)).expect("what fits is taken");
@@ -287,6 +334,60 @@ mod tests {
         assert!(matches!(error, LogError::NotWritable { .. }), "{error}");
     }
 
+    /// Appends five facts in two runs, changes the files, and opens the log again.
+    #[track_caller]
+    fn check_loss(change: impl FnOnce(&Path), expected: Option<&str>) {
+        let (_folder, file) = file();
+        let (job, records) = (conformance::job(), conformance::records(5));
+        let log = SqliteLog::open(&file).expect("a log");
+        log.append(&job, &Head::genesis(&job), &records[..2]).expect("appended");
+        drop(log);
+        std::fs::copy(&file, file.with_extension("old")).expect("copied");
+        let log = SqliteLog::open(&file).expect("a log");
+        log.append(&job, &Head::from(&records[1]), &records[2..]).expect("appended");
+        drop(log);
+        change(&file);
+        let opened = SqliteLog::open(&file).map_err(|e| e.to_string());
+        match expected {
+            None => assert_eq!(opened.expect("opened").read(&job, 0, 9).expect("records"), records),
+            Some(expected) => {
+                let error = opened.expect_err("refused");
+                assert!(error.contains(expected) && error.contains("potluck restore"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_that_lost_its_end_is_refused_however_whole_it_looks() {
+        check_loss(|_| (), None);
+        let old = |file: &Path| std::fs::rename(file.with_extension("old"), file).expect("replaced");
+        check_loss(old, Some("digits ends at 2/"));
+        check_loss(|file| std::fs::remove_file(file).expect("removed"), Some("digits ends at 0/"));
+        check_loss(|file| std::fs::write(file, "").expect("emptied"), Some("digits ends at 0/"));
+        // Without the witness nothing is known of what is gone, and nothing else is affected.
+        check_loss(|file| SqliteLog::forget_witness(file).expect("forgotten"), None);
+    }
+
+    #[test]
+    fn a_damaged_index_is_found_before_anything_is_written() {
+        let damage = |file: &Path| {
+            let connection = Connection::open(file).expect("a database");
+            let page: i64 = connection
+                .query_row("SELECT rootpage FROM sqlite_schema WHERE name LIKE 'sqlite_autoindex_facts%'", [], |r| {
+                    r.get(0)
+                })
+                .expect("an index");
+            let size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).expect("a size");
+            drop(connection);
+            let mut bytes = std::fs::read(file).expect("read");
+            // The last key of the page, which no look at the facts in their order would miss.
+            let end = (page * size) as usize;
+            bytes[end - 1] ^= 1;
+            std::fs::write(file, bytes).expect("written");
+        };
+        check_loss(damage, Some("potluck.sqlite is damaged ("));
+    }
+
     #[test]
     fn a_newer_file_is_left_alone() {
         let (_folder, file) = file();
@@ -294,7 +395,7 @@ mod tests {
         let connection = Connection::open(&file).expect("a database");
         connection.pragma_update(None, "user_version", TABLES_VERSION + 1).expect("set");
         let error = SqliteLog::open(&file).expect_err("newer").to_string();
-        assert!(error.contains("version 3, this program knows 2: update it"), "{error}");
+        assert!(error.contains("version 3, this program knows 2: update it, or"), "{error}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 use potluck_protocol::{JobName, limits};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::{Head, LogError, Record, Snapshot, chain::check_append, sqlite};
+use super::{Head, LogError, Record, Snapshot, chain::check_append, sqlite, witness::Witness};
 
 /// Records that are to follow `expected`.
 #[derive(Debug)]
@@ -50,10 +50,10 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts a thread that owns this connection.
-    pub(super) fn start(file: &Path, connection: Connection) -> Result<Self, LogError> {
+    pub(super) fn start(file: &Path, connection: Connection, witness: Witness) -> Result<Self, LogError> {
         let (requests, inbox) = channel();
         let file = file.to_owned();
-        let desk = Desk { file: file.clone(), connection };
+        let desk = Desk { file: file.clone(), connection, witness };
         let thread = std::thread::Builder::new().name("potluck log".to_owned()).spawn(move || desk.serve(&inbox));
         let thread = thread.map_err(|e| LogError::Store { file: file.display().to_string(), reason: e.to_string() })?;
         Ok(Self { file, requests: Some(requests), thread: Some(thread) })
@@ -101,6 +101,7 @@ impl Drop for Writer {
 struct Desk {
     file: PathBuf,
     connection: Connection,
+    witness: Witness,
 }
 
 impl Desk {
@@ -126,9 +127,26 @@ impl Desk {
             let error = sqlite::explain(&self.file, &error);
             work.iter().map(|_| Err(error.clone())).collect()
         });
+        self.bear_witness(&work, &outcomes);
         for (answer, outcome) in answers.into_iter().zip(outcomes) {
             // Who asked may be gone.
             let _ = answer.send(outcome);
+        }
+    }
+
+    /// Before anybody is answered: whatever was acknowledged is within what the witness says.
+    fn bear_witness(&mut self, work: &[Work], outcomes: &[Result<(), LogError>]) {
+        let mut is_new = false;
+        for (work, outcome) in work.iter().zip(outcomes) {
+            if let (Work::Append(Append { job, records, .. }), Ok(())) = (work, outcome)
+                && let Some(last) = records.last()
+            {
+                self.witness.note(job, Head::from(last));
+                is_new = true;
+            }
+        }
+        if is_new {
+            self.witness.write();
         }
     }
 

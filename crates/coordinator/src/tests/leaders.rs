@@ -1,14 +1,15 @@
 //! Two copies of one job: whoever was welcomed by one brings the proof of it to the other.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use potluck_protocol::{ErrorCode, ServerMessage};
+use potluck_protocol::{ClientMessage, ErrorCode, ServerMessage};
 use potluck_scheduler::Fact;
 
 use super::{
     client::Client,
-    site::{Ground, PATIENCE, Site},
+    site::{Ground, PATIENCE, Site, job_name},
 };
+use crate::{EventLog, MemoryLog};
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("made");
@@ -67,6 +68,48 @@ async fn a_volunteer_of_the_other_copy_ends_this_one() {
     // The one that nobody spoke against goes on.
     Client::join(&site, 2).await;
     assert_eq!(site.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn of_two_coordinators_on_one_log_the_first_is_fenced() {
+    // Where a file system has no locks the log is what they meet at.
+    let (first, second) = (Ground::new(), Ground::new());
+    let log = Arc::new(MemoryLog::default());
+    let site = first.start_with(|builder| builder.log(log.clone()).embedded_volunteer(false)).await;
+    let mut client = Client::join(&site, 1).await;
+    let lease = client.lease().await.expect("a lease");
+    copy(&first.folder().join("data/blobs"), &second.folder().join("data/blobs"));
+    let other = second.start_with(|builder| builder.log(log.clone()).embedded_volunteer(false)).await;
+    let update = client.update(&lease);
+    assert_eq!(client.put(&lease, &update).await.status, 204);
+    client.send(&ClientMessage::Result(client.sign(&client.statement(&lease, &update)))).await;
+    let said = reason(&site).await;
+    assert!(said.contains("another coordinator wrote to it; stop one of them"), "{said}");
+    // Nothing of the first's came after the second had begun, and that one goes on.
+    let records = log.read(&job_name(), 0, usize::MAX).expect("records");
+    assert!(!records.iter().any(|record| record.fact.contains("result_accepted")));
+    Client::join(&other, 2).await.lease().await.expect("a lease");
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_stands_until_it_has_caught_up() {
+    let ground = Ground::new();
+    let site = ground.start().await;
+    let mut client = Client::join(&site, 1).await;
+    let lease = client.lease().await.expect("a lease");
+    assert!(client.work(&lease).await.accepted);
+    drop(client);
+    site.coordinator.shutdown().await;
+    let newest = ground.state_in_log().0.newest_at();
+    ground.set_back(3_600_000);
+    let site = ground.start().await;
+    assert!(site.coordinator.shared.now() >= newest);
+    let mut client = Client::join(&site, 1).await;
+    let lease = client.lease().await.expect("a lease");
+    assert!(client.work(&lease).await.accepted);
+    drop(client);
+    site.coordinator.shutdown().await;
+    assert!(ground.state_in_log().0.newest_at() >= newest);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod leaders;
 mod pages;
 mod restart;
 mod results;
+mod room;
 mod site;
 mod snapshots;
 mod socket;

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use potluck_protocol::{ErrorCode, JobName, ServerMessage, TaskId, limits};
+use potluck_protocol::{JobName, ServerMessage, TaskId, limits};
 use potluck_scheduler::{BlockRef, Fact, Phase};
 
 use super::{
@@ -146,8 +146,8 @@ async fn a_changed_log_is_refused_with_its_position() {
     assert_eq!(database.execute(change, []).expect("changed"), 1);
     drop(database);
     let error = ground.builder().start().await.err().expect("refused").to_string();
-    let expected = "its text was changed): restore potluck.sqlite from a backup";
-    assert!(error.starts_with("job tiny: the log of tiny is damaged at fact ") && error.contains(expected), "{error}");
+    let expected = "its text was changed): move this folder aside and bring a backup back with `potluck restore BACKUP";
+    assert!(error.starts_with("job tiny: potluck.sqlite is damaged at fact ") && error.contains(expected), "{error}");
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn missing_parameters_are_named_at_the_start() {
     let base = state.base().expect("parameters").to_string();
     std::fs::remove_file(ground.folder().join("data/blobs").join(&base[..2]).join(&base)).expect("removed");
     let error = ground.builder().start().await.err().expect("refused").to_string();
-    assert!(error.contains(&format!("blob {base} is missing: restore the folder from a backup")), "{error}");
+    assert!(error.contains(&format!("blob {base} is missing: move this folder aside")), "{error}");
 }
 
 #[tokio::test]
@@ -209,7 +209,38 @@ impl EventLog for FullDisk {
 }
 
 #[tokio::test]
-async fn a_full_disk_stops_the_job_with_a_word_and_loses_nothing() {
+async fn a_full_disk_pauses_the_job_with_a_word_and_loses_nothing() {
+    let ground = Ground::new();
+    let log = Arc::new(FullDisk::default());
+    let site = ground.start_with(|builder| builder.log(log.clone())).await;
+    let mut client = Client::join(&site, 1).await;
+    let lease = client.lease().await.expect("a lease");
+    let update = client.update(&lease);
+    assert_eq!(client.put(&lease, &update).await.status, 204);
+    let signed = client.sign(&client.statement(&lease, &update));
+    log.is_full.store(true, Ordering::Relaxed);
+    client.send(&potluck_protocol::ClientMessage::Result(signed)).await;
+    let view = site.until(|job| job["blocked"] == "disk full").await;
+    assert_eq!((&view["phase"], &view["version"]), (&"paused".into(), &0.into()));
+    let accepted = |log: &MemoryLog| {
+        let records = log.read(&job_name(), 0, usize::MAX).expect("records");
+        records.iter().filter(|record| record.fact.contains("result_accepted")).count()
+    };
+    assert_eq!(accepted(&log.log), 0);
+    log.is_full.store(false, Ordering::Relaxed);
+    // No verdict came before: what is not durable is not acknowledged.
+    match client.receive().await {
+        ServerMessage::Verdict(verdict) => assert!(verdict.accepted, "{verdict:?}"),
+        other => panic!("expected a verdict, got {other:?}"),
+    }
+    assert_eq!(accepted(&log.log), 1);
+    site.until(|job| job["blocked"].is_null() && job["phase"] == "running").await;
+    drop(client);
+    finish(&site).await;
+}
+
+#[tokio::test]
+async fn a_stop_on_a_full_disk_ends_and_its_results_count_later() {
     let ground = Ground::new();
     let log = Arc::new(FullDisk::default());
     let site = ground.start_with(|builder| builder.log(log.clone())).await;
@@ -220,25 +251,14 @@ async fn a_full_disk_stops_the_job_with_a_word_and_loses_nothing() {
     let signed = client.sign(&client.statement(&lease, &update));
     log.is_full.store(true, Ordering::Relaxed);
     client.send(&potluck_protocol::ClientMessage::Result(signed.clone())).await;
-    // No verdict: what is not durable is not acknowledged.
-    match client.receive().await {
-        ServerMessage::Error(refusal) => assert_eq!(refusal.code, ErrorCode::Internal),
-        other => panic!("expected an error, got {other:?}"),
-    }
-    assert_eq!(client.close_code().await, Some(1001));
-    let health = site.get("/healthz").await;
-    assert_eq!((health.status, health.json()["status"].clone()), (503, "failed".into()));
-    let reason = health.json()["jobs"]["tiny"].as_str().expect("a reason").to_owned();
-    assert!(reason.contains("is full: free some space and start again"), "{reason}");
-    assert!(site.coordinator.failed().await.contains(&reason));
-    site.api("jobs/tiny").await.refused(500, "internal");
+    site.until(|job| job["blocked"] == "disk full").await;
+    drop(client);
     site.coordinator.shutdown().await;
 
     log.is_full.store(false, Ordering::Relaxed);
     let site = ground.start_with(|builder| builder.log(log.clone())).await;
     let mut client = Client::join(&site, 1).await;
     assert!(client.hand_in(signed).await.accepted, "the result counts once there is space");
-    assert_eq!(log.log.read(&job_name(), 0, 1).expect("records").len(), 1);
 }
 
 #[tokio::test]

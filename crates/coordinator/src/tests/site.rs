@@ -85,14 +85,22 @@ pub(super) struct Site {
 /// Where a coordinator keeps its things; outlives it.
 pub(super) struct Ground {
     folder: tempfile::TempDir,
+    job: JobFile,
     hand: Arc<AtomicU64>,
 }
 
 impl Ground {
     pub(super) fn new() -> Self {
+        Self::with_budget(96)
+    }
+
+    /// The same job, going on for so many samples.
+    pub(super) fn with_budget(budget_samples: u64) -> Self {
+        let mut job = job_file();
+        job.train.budget_samples = budget_samples;
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("tiny.csv"), csv()).expect("written");
-        Self { folder, hand: Arc::new(AtomicU64::new(1_700_000_000_000)) }
+        Self { folder, job, hand: Arc::new(AtomicU64::new(1_700_000_000_000)) }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -102,8 +110,13 @@ impl Ground {
     pub(super) fn builder(&self) -> Builder {
         let hand = Arc::clone(&self.hand);
         Coordinator::builder(self.folder.path().join("data"))
-            .job(job_file(), self.folder.path())
+            .job(self.job.clone(), self.folder.path())
             .clock(Clock::new(move || hand.load(Ordering::Relaxed)))
+    }
+
+    /// Turns the clock back.
+    pub(super) fn set_back(&self, millis: Millis) {
+        self.hand.fetch_sub(millis, Ordering::Relaxed);
     }
 
     pub(super) async fn start(&self) -> Site {

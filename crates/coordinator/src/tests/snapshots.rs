@@ -65,7 +65,7 @@ async fn damage_before_a_snapshot_is_found_beside_the_work() {
     // It starts, so it did not fold that fact.
     let site = start(&ground).await;
     let failed = tokio::time::timeout(PATIENCE, site.coordinator.failed()).await.expect("in time");
-    assert!(failed.contains("damaged at fact 2 (its text was changed): restore"), "{failed}");
+    assert!(failed.contains("damaged at fact 2 of tiny (its text was changed): move"), "{failed}");
     site.coordinator.shutdown().await;
 }
 
@@ -80,7 +80,7 @@ async fn check_ignored(spoil: impl Fn(&SqliteLog, Snapshot)) {
     }
     change(&ground, CHANGE_A_FACT);
     let error = ground.builder().snapshot_facts(FACTS).start().await.err().expect("refused").to_string();
-    assert!(error.contains("damaged at fact 2 (its text was changed): restore"), "{error}");
+    assert!(error.contains("damaged at fact 2 of tiny (its text was changed): move"), "{error}");
     change(&ground, CHANGE_IT_BACK);
     let site = start(&ground).await;
     assert_eq!(site.job().await["version"], 1);

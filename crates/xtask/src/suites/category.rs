@@ -4,7 +4,7 @@
 //! | where a test stands                              | category                              |
 //! |--------------------------------------------------|---------------------------------------|
 //! | `tests/tests/kernels.rs`, `tests/tests/shaders.rs` | kernels-native, tidy                |
-//! | `tests/tests/backup.rs`, `crash.rs`, `faults.rs`, `process.rs` | faults                              |
+//! | `tests/tests/backup.rs`, `crash.rs`, `damage.rs`, `faults.rs`, `process.rs` | faults                 |
 //! | `tests/tests/protocol.rs`                        | protocol                              |
 //! | a `proptest! { }` block, in any crate            | property                              |
 //! | a module named `tidy`, in xtask                  | tidy                                  |
@@ -97,7 +97,7 @@ impl Category {
         match target.rsplit('/').next().unwrap_or_default() {
             "kernels.rs" => Ok(Self::KernelsNative),
             "shaders.rs" => Ok(Self::Tidy),
-            "backup.rs" | "crash.rs" | "faults.rs" | "process.rs" => Ok(Self::Faults),
+            "backup.rs" | "crash.rs" | "damage.rs" | "faults.rs" | "process.rs" => Ok(Self::Faults),
             "protocol.rs" => Ok(Self::Protocol),
             "lib.rs" => Ok(Self::Unit),
             other => {
