@@ -80,7 +80,7 @@ pub fn files(ground: &Ground, extent: &Extent, mut tell: impl FnMut(&str)) -> Ve
         let cuts = sample(&cuts, extent.cuts, &mut random).into_iter().map(|at| Harm::Truncate(name.into(), at));
         tallies.push(harm_all(ground, &format!("{name}: cut at a page"), cuts));
         // A hundred bytes are soon exhausted.
-        let count = extent.flips.min(bytes);
+        let count = if name.ends_with("heads") { extent.flips.min(bytes) / 4 } else { extent.flips };
         let flips = (0..count).map(|_| Harm::Flip(name.into(), random.below(8 * bytes as u32) as usize));
         tallies.push(harm_all(ground, &format!("{name}: a bit flipped"), flips.collect::<Vec<_>>()));
         tallies.push(harm_all(ground, &format!("{name}: gone"), [Harm::Remove(name.into())]));

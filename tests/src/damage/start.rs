@@ -235,7 +235,8 @@ fn shown(url: &str) -> Result<Value, String> {
         serde_json::from_str(&text).map_err(|e| format!("GET {address}: {e} in {text}"))
     };
     let mut job = get("")?;
-    for changing in ["head", "epoch", "leader"] {
+    // Leases that have ended meanwhile lapse with the first facts.
+    for changing in ["facts", "head", "epoch", "leader"] {
         job["log"][changing] = Value::Null;
     }
     Ok(serde_json::json!({ "job": job, "history": get("/history")?, "contributions": get("/contributions")? }))
