@@ -26,10 +26,10 @@ use crate::{
     stores::Stores,
 };
 
-const LOG_FILE: &str = "potluck.sqlite";
+pub(crate) const LOG_FILE: &str = "potluck.sqlite";
 
-/// The folders of a coordinator that hold bytes which the log names.
-const STORES: [&str; 3] = ["blobs", "updates", "momenta"];
+/// The folders of a coordinator that hold bytes which the log names, and what came with imported jobs.
+const STORES: [&str; 5] = ["blobs", "updates", "momenta", "seals", "jobs"];
 
 /// Version of what a backup looks like.
 const FORMAT: u32 = 1;
@@ -70,6 +70,38 @@ pub enum BackupError {
     NotABackup {
         /// The folder.
         folder: String,
+        /// Why not.
+        reason: String,
+    },
+    /// What should be imported is no export.
+    #[error("{folder} is not an export ({reason}): name a folder that `potluck export --with-log` wrote and finished")]
+    NotAnExport {
+        /// The folder.
+        folder: String,
+        /// Why not.
+        reason: String,
+    },
+    /// There is no such job to export.
+    #[error("{folder} has no job {job}: give the job file of one that it has")]
+    UnknownJob {
+        /// The folder.
+        folder: String,
+        /// The job.
+        job: JobName,
+    },
+    /// A job of this name is there already.
+    #[error("{folder} has a job {job} already: import into another folder")]
+    JobThere {
+        /// The folder.
+        folder: String,
+        /// The job.
+        job: JobName,
+    },
+    /// A job file cannot be used.
+    #[error("the job file {path} cannot be used ({reason})")]
+    JobFile {
+        /// The file.
+        path: String,
         /// Why not.
         reason: String,
     },
@@ -126,7 +158,7 @@ pub async fn backup(folder: &Path, to: &Path, mut tell: impl FnMut(&str)) -> Res
     // From before the log is read until the last blob is copied: what it names must still be there.
     let keeping = keep_all(folder)?;
     tell("the log");
-    copy_log(folder, to)?;
+    copy_log(&folder.join(LOG_FILE), &to.join(LOG_FILE))?;
     let mut copied = Copied::default();
     for store in STORES {
         copy_folder(&folder.join(store), &to.join(store), &mut copied, &mut tell)?;
@@ -186,15 +218,7 @@ pub async fn new_epoch(folder: &Path) -> Result<Vec<(JobName, LeaderId)>, Backup
     for job in Audit::jobs(folder)? {
         let mut audit = Audit::new(job.clone());
         audit.advance(folder).await?;
-        let head = *audit.head();
-        let mut leader = LeaderId([0; 16]);
-        getrandom::fill(&mut leader.0).map_err(|e| FolderError::NoRandomness(e.to_string()))?;
-        let at = Clock::system().now().max(newest_time(audit.state()));
-        let fork = Some(Fork { seq: head.seq, head: BlobId(head.hash.0) });
-        let fact = Fact::Began { at, epoch: head.epoch + 1, leader, fork };
-        let unwritable = |_| JournalError::Unwritable { job: job.clone(), fact: format!("{fact:?}") };
-        let text = serde_json::to_string(&fact).map_err(unwritable)?;
-        log.append(&job, &head, &[head.next(head.epoch + 1, FACT_SCHEMA, text)])?;
+        let leader = fork(&log, &job, &audit)?;
         lines.push((job, leader));
     }
     // Last: before it the folder cannot be served, and all of this can be done again.
@@ -204,6 +228,20 @@ pub async fn new_epoch(folder: &Path) -> Result<Vec<(JobName, LeaderId)>, Backup
     }
     held.take_place()?;
     Ok(lines)
+}
+
+/// Begins a new line of a job at the end of its log, which the audit has read.
+pub(crate) fn fork(log: &SqliteLog, job: &JobName, audit: &Audit) -> Result<LeaderId, BackupError> {
+    let head = *audit.head();
+    let mut leader = LeaderId([0; 16]);
+    getrandom::fill(&mut leader.0).map_err(|e| FolderError::NoRandomness(e.to_string()))?;
+    let at = Clock::system().now().max(newest_time(audit.state()));
+    let fork = Some(Fork { seq: head.seq, head: BlobId(head.hash.0) });
+    let fact = Fact::Began { at, epoch: head.epoch + 1, leader, fork };
+    let unwritable = |_| JournalError::Unwritable { job: job.clone(), fact: format!("{fact:?}") };
+    let text = serde_json::to_string(&fact).map_err(unwritable)?;
+    log.append(job, &head, &[head.next(head.epoch + 1, FACT_SCHEMA, text)])?;
+    Ok(leader)
 }
 
 fn newest_time(state: &State) -> u64 {
@@ -226,14 +264,13 @@ async fn check(folder: &Path) -> Result<Vec<(JobName, u64, String)>, BackupError
 
 /// A copy of the log as it is at one moment, with SQLite's own means. The transaction keeps that
 /// moment, so that what is written meanwhile does not start the copy over again.
-fn copy_log(folder: &Path, to: &Path) -> Result<(), BackupError> {
-    let (from, to) = (folder.join(LOG_FILE), to.join(LOG_FILE));
+pub(crate) fn copy_log(from: &Path, to: &Path) -> Result<(), BackupError> {
     let copy = || {
-        let source = Connection::open_with_flags(&from, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let source = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         source.busy_timeout(Duration::from_secs(30))?;
         source.execute_batch("BEGIN")?;
         source.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-        let mut target = Connection::open(&to)?;
+        let mut target = Connection::open(to)?;
         Backup::new(&source, &mut target)?.run_to_completion(PAGES_AT_ONCE, Duration::ZERO, None)
     };
     copy().map_err(|e: rusqlite::Error| {
@@ -284,7 +321,7 @@ fn sync(path: &Path) -> Result<(), BackupError> {
     file.sync_all().map_err(|e| explain(path, &e))
 }
 
-fn make_empty(folder: &Path) -> Result<(), BackupError> {
+pub(crate) fn make_empty(folder: &Path) -> Result<(), BackupError> {
     fs::create_dir_all(folder).map_err(|e| explain(folder, &e))?;
     let mut entries = fs::read_dir(folder).map_err(|e| explain(folder, &e))?;
     match entries.next() {
@@ -311,7 +348,7 @@ fn read_manifest(folder: &Path) -> Result<Manifest, BackupError> {
     Ok(manifest)
 }
 
-fn explain(path: &Path, error: &io::Error) -> BackupError {
+pub(crate) fn explain(path: &Path, error: &io::Error) -> BackupError {
     let path = path.display().to_string();
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {

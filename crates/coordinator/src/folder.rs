@@ -40,6 +40,12 @@ pub enum FolderError {
         /// The folder.
         folder: String,
     },
+    /// It is a job that was exported.
+    #[error("{folder} is an export: `potluck import {folder} FOLDER` brings its job into a folder that can be served")]
+    Export {
+        /// The folder.
+        folder: String,
+    },
     /// It cannot be made or written.
     #[error("{path} cannot be written ({reason}): make it writable for this user, or choose another folder")]
     NotWritable {
@@ -58,6 +64,12 @@ pub enum FolderError {
     #[error("{path} is not an owner token of 64 hexadecimal digits: delete it, and the next start makes a new one")]
     BadToken {
         /// The token's file.
+        path: String,
+    },
+    /// The key that came with an imported job is damaged.
+    #[error("{path} is not a seal key of 64 hexadecimal digits: restore it from a backup, or import the job again")]
+    BadSeal {
+        /// The key's file.
         path: String,
     },
     /// The system gives no random numbers.
@@ -92,6 +104,9 @@ impl Folder {
         let folder = || self.path.display().to_string();
         if self.join(BACKUP_FILE).exists() {
             return Err(FolderError::Backup { folder: folder() });
+        }
+        if self.join(EXPORT_FILE).exists() {
+            return Err(FolderError::Export { folder: folder() });
         }
         let path = self.join(PLACE_FILE);
         match fs::read_to_string(&path) {
@@ -134,7 +149,14 @@ impl Folder {
 
     /// The owner's token, made at the first start.
     pub(crate) fn owner_token(&self) -> Result<OwnerToken, FolderError> {
-        let path = self.join(OwnerToken::FILE);
+        OwnerToken::read(&self.path)
+    }
+}
+
+impl OwnerToken {
+    /// The token of a folder, made where there is none.
+    pub(crate) fn read(folder: &Path) -> Result<Self, FolderError> {
+        let path = folder.join(Self::FILE);
         let mut text = String::new();
         match File::open(&path) {
             Ok(file) => {
@@ -177,6 +199,9 @@ impl OwnerToken {
 
 /// Marks a folder as a backup.
 pub(crate) const BACKUP_FILE: &str = "backup.json";
+
+/// Marks a folder as the export of a job.
+pub(crate) const EXPORT_FILE: &str = "export.json";
 
 /// Locked for as long as nothing may be deleted.
 const DELETING_FILE: &str = "deleting";
@@ -228,7 +253,7 @@ fn make_token(path: &Path) -> Result<String, FolderError> {
     Ok(text)
 }
 
-fn explain(path: &Path, error: &io::Error) -> FolderError {
+pub(crate) fn explain(path: &Path, error: &io::Error) -> FolderError {
     let path = path.display().to_string();
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {

@@ -26,6 +26,7 @@ mod backup;
 mod blobs;
 mod clock;
 mod disk;
+mod export;
 mod folder;
 mod http;
 mod job;
@@ -57,6 +58,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 pub use audit::{Audit, AuditError};
 pub use backup::{BackupError, Copied, backup, new_epoch, restore};
 pub use blobs::BlobError;
+pub use export::{export_job, import_job};
 pub use folder::FolderError;
 pub use job::{JournalError, OpenError, size_problem};
 pub use log::{EventLog, Fault, FaultyLog, Head, LogError, MemoryLog, Record, RecordHash, Snapshot, SqliteLog};
@@ -208,15 +210,8 @@ impl Builder {
             if running.iter().any(|(job, _): &(Arc<Job>, _)| job.name() == name) {
                 return Err(StartError::SameName { job: name.clone() });
             }
-            let premises = Premises {
-                folder: &folder,
-                log: &log,
-                stores: &stores,
-                clock: &clock,
-                token: &token,
-                keep_updates,
-                snapshot_facts,
-            };
+            let premises =
+                Premises { folder: &folder, log: &log, stores: &stores, clock: &clock, keep_updates, snapshot_facts };
             let opened = open(file, base_folder, &premises).await;
             let Opened { job, actor } = opened.map_err(|error| StartError::Job { job: name.clone(), error })?;
             let actor = tokio::spawn(actor.observed_by(observers.clone()).run());

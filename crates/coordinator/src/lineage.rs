@@ -2,11 +2,16 @@
 //! another copy of the job brings the proof of it. Which leaders a log knows is the scheduler's
 //! matter.
 
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
 use potluck_protocol::{JobName, LeaderId, Millis, Seal, SealProof};
 use potluck_scheduler::{Fact, Lineage, Standing};
 use sha2::{Digest, Sha256};
 
-use crate::folder::OwnerToken;
+use crate::folder::{self, FolderError, OwnerToken};
 
 /// Makes and checks the seals of one job.
 #[derive(Clone)]
@@ -15,10 +20,41 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    /// Who has the owner's token can seal: the coordinator, its copies and its backups.
-    pub(crate) fn new(token: &OwnerToken, job: &JobName) -> Self {
+    /// The seals of a job in this folder. Who has the owner's token can seal: the coordinator, its
+    /// copies and its backups; an imported job brings its key, so that it goes on to understand its
+    /// original and is understood by it.
+    ///
+    /// # Errors
+    ///
+    /// Where a key that came with the job, or the token, cannot be read.
+    pub(crate) fn read(folder: &Path, job: &JobName) -> Result<Self, FolderError> {
+        let path = Self::file(folder, job);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::from_text(&text).ok_or_else(|| FolderError::BadSeal { path: path.display().to_string() }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::new(&OwnerToken::read(folder)?, job)),
+            Err(e) => Err(folder::explain(&path, &e)),
+        }
+    }
+
+    /// Where the key of an imported job is.
+    pub(crate) fn file(folder: &Path, job: &JobName) -> PathBuf {
+        folder.join("seals").join(job.as_str())
+    }
+
+    fn new(token: &OwnerToken, job: &JobName) -> Self {
         let key = Sha256::new().chain_update(b"potluck seal v1\n").chain_update(token.digest());
         Self { key: key.chain_update(job.as_str()).finalize().into() }
+    }
+
+    /// The key as it is kept.
+    pub(crate) fn to_text(&self) -> String {
+        hex::encode(self.key) + "\n"
+    }
+
+    /// The key that [`Sealer::to_text`] wrote.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let mut key = [0; 32];
+        hex::decode_to_slice(text.trim(), &mut key).ok().map(|()| Self { key })
     }
 
     /// The seal of a log's newest leader.

@@ -1,4 +1,4 @@
-//! `potluck backup` and `potluck restore`: what they copy is the library's business; this says how far
+//! `potluck backup`, `restore`, `export --with-log` and `import`: what they copy is the library's business; this says how far
 //! it is and what to do next.
 
 use std::path::Path;
@@ -32,6 +32,24 @@ pub(crate) fn restore(from: &Path, to: Option<&Path>, new_epoch: bool) -> Result
     Ok(())
 }
 
+/// `potluck export --with-log`
+pub(crate) fn export(folder: &str, job_file: &Path, out: &Path) -> Result<(), CliError> {
+    let job_file = if job_file.is_dir() { job_file.join("job.toml") } else { job_file.to_owned() };
+    show(&run(potluck_coordinator::export_job(Path::new(folder), &job_file, out, print::progress))?);
+    print::line(&format!("checked: `potluck import {} FOLDER` goes on from here", out.display()));
+    Ok(())
+}
+
+/// `potluck import`
+pub(crate) fn import(export: &Path, folder: &Path) -> Result<(), CliError> {
+    let (copied, leader, job_file) = run(potluck_coordinator::import_job(export, folder, print::progress))?;
+    show(&copied);
+    print::line(&format!("new line {leader}: do not serve the original any more"));
+    let (job_file, folder) = (job_file.display(), folder.display());
+    print::line(&format!("`potluck serve {job_file} --folder {folder}` goes on"));
+    Ok(())
+}
+
 fn show(copied: &Copied) {
     let Copied { files, bytes, jobs } = copied;
     for (job, facts, head) in jobs {
@@ -44,7 +62,12 @@ fn run<T>(work: impl Future<Output = Result<T, BackupError>>) -> Result<T, CliEr
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|e| CliError::Failure(format!("cannot start ({e})")))?;
     runtime.block_on(work).map_err(|error| match error {
-        BackupError::NotEmpty { .. } | BackupError::NotABackup { .. } => CliError::Mistake(error.to_string()),
+        BackupError::NotEmpty { .. }
+        | BackupError::NotABackup { .. }
+        | BackupError::NotAnExport { .. }
+        | BackupError::UnknownJob { .. }
+        | BackupError::JobThere { .. }
+        | BackupError::JobFile { .. } => CliError::Mistake(error.to_string()),
         _ => CliError::Failure(error.to_string()),
     })
 }

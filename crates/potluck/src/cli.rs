@@ -56,20 +56,47 @@ pub(crate) enum Command {
         #[arg(long)]
         job: Option<JobName>,
     },
-    /// Fetch a job's model as model.safetensors, at any time.
-    #[command(after_help = "Example:\n  potluck export http://127.0.0.1:8080 --job digits --out digits.safetensors")]
+    /// Fetch a job's model as model.safetensors, at any time; or a whole job with its log.
+    ///
+    /// With --with-log, all of one job is copied out of a coordinator's folder, also while it is
+    /// served, into a folder that `potluck import` takes in elsewhere: the log, every blob that its
+    /// state needs, and the job file. It holds no owner token, but the test split: keep it private.
+    #[command(after_help = "\
+Examples:
+  potluck export http://127.0.0.1:8080 --job digits --out digits.safetensors
+  potluck export potluck-data --with-log digits/job.toml --out digits.potluck")]
     Export {
-        /// The coordinator's address.
-        url: String,
+        /// The coordinator's address; with --with-log its folder.
+        #[arg(value_name = "URL|FOLDER")]
+        from: String,
         /// The job.
-        #[arg(long)]
-        job: JobName,
+        #[arg(long, required_unless_present = "with_log", conflicts_with = "with_log")]
+        job: Option<JobName>,
+        /// Export the whole job of this job file, as a folder.
+        #[arg(long, value_name = "JOB", conflicts_with = "version")]
+        with_log: Option<PathBuf>,
         /// This version instead of the newest.
         #[arg(long)]
         version: Option<u64>,
         /// Where to write it.
         #[arg(long, default_value = "model.safetensors")]
         out: PathBuf,
+    },
+    /// Bring an exported job into a coordinator's folder, beside the jobs that are there.
+    ///
+    /// All of it is verified first: that no fact was changed, lost or counted twice, and every blob
+    /// against its hash. The job then begins a new line that names where it left the old one, as with
+    /// `restore --new-epoch`: do not serve the original any more. A coordinator that does so stops as
+    /// soon as a volunteer of this copy comes by.
+    #[command(after_help = "\
+Example:
+  potluck import digits.potluck potluck-data
+  potluck serve potluck-data/jobs/digits.toml --folder potluck-data")]
+    Import {
+        /// What `potluck export --with-log` wrote.
+        export: PathBuf,
+        /// The coordinator's folder; made where it is missing, must not be served.
+        folder: PathBuf,
     },
     /// Copy a coordinator's folder, also while it is served, and check the copy.
     ///

@@ -45,7 +45,11 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Check { jobs } => check::check(&jobs),
         Command::Serve(options) => serve::serve(options),
         Command::Status { url, job } => remote::status(&url, job.as_ref()),
-        Command::Export { url, job, version, out } => remote::export(&url, &job, version, &out),
+        Command::Export { from, with_log: Some(job_file), out, .. } => backup::export(&from, &job_file, &out),
+        Command::Export { from, job, version, out, with_log: None } => {
+            remote::export(&from, job.as_ref(), version, &out)
+        }
+        Command::Import { export, folder } => backup::import(&export, &folder),
         Command::Job { command } => match command {
             JobCommand::Pause(target) => remote::control(&target, "pause"),
             JobCommand::Resume(target) => remote::control(&target, "resume"),

@@ -85,7 +85,8 @@ fn status_row(name: &JobName, job: &Value) -> Vec<String> {
 }
 
 /// `potluck export`: the model, and beside it under the same stem the files that one needs to use it.
-pub(crate) fn export(url: &str, job: &JobName, version: Option<u64>, out: &Path) -> Result<(), CliError> {
+pub(crate) fn export(url: &str, job: Option<&JobName>, version: Option<u64>, out: &Path) -> Result<(), CliError> {
+    let job = job.ok_or_else(|| CliError::Mistake("name the job with --job".to_owned()))?;
     let query = version.map_or_else(String::new, |version| format!("?version={version}"));
     let job_address = format!("{}/api/v1/jobs/{job}", base(url)?);
     save(get(&format!("{job_address}/model.safetensors{query}"))?, out)?;

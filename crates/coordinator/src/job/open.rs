@@ -27,7 +27,7 @@ use super::{
 use crate::{
     blobs::{BlobError, Blobs},
     clock::Clock,
-    folder::{Folder, OwnerToken, RESTORE},
+    folder::{Folder, FolderError, RESTORE},
     lineage::{self, Sealer},
     log::{EventLog, Head, Record},
     needed::{self, Depth},
@@ -56,6 +56,9 @@ pub enum OpenError {
     /// The stored program is none.
     #[error("its program cannot be read ({0}): was it made by a newer Potluck?")]
     Program(String),
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// Another copy of the job is in use.
     #[error(
         "another copy of this job is in use, led by {by}: a volunteer brought its seal. Use that one; if it is gone \
@@ -111,7 +114,6 @@ pub(crate) struct Premises<'a> {
     pub(crate) log: &'a Arc<dyn EventLog>,
     pub(crate) stores: &'a Arc<Stores>,
     pub(crate) clock: &'a Clock,
-    pub(crate) token: &'a OwnerToken,
     pub(crate) keep_updates: bool,
     /// Facts from one snapshot of the state to the next.
     pub(crate) snapshot_facts: u64,
@@ -119,7 +121,7 @@ pub(crate) struct Premises<'a> {
 
 /// Makes or resumes the job of this file.
 pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises<'_>) -> Result<Opened, OpenError> {
-    let Premises { folder, log, stores, clock, token, keep_updates, snapshot_facts } = premises;
+    let Premises { folder, log, stores, clock, keep_updates, snapshot_facts } = premises;
     let name = file.job.name.clone();
     let (kept, state) = snapshots::newest(&name, log).await.unzip();
     let mut core = Core::from(state.unwrap_or_default());
@@ -147,6 +149,7 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
     journal.append(std::slice::from_ref(&began)).await?;
     core.apply(&began);
     first.push(began);
+    let sealer = Sealer::read(folder.path(), &name)?;
     let made = core.state().job().ok_or(OpenError::NotMade)?;
     let program_json = stores.blobs.get(made.program, limits::PROGRAM_BYTES_MAX).await?;
     let program = Program::parse(&program_json).map_err(|e| OpenError::Program(e.to_string()))?;
@@ -189,7 +192,7 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
         outlets: Arc::clone(&outlets),
         stores: Arc::clone(stores),
         clock: (*clock).clone(),
-        sealer: Sealer::new(token, &name),
+        sealer,
         made: first,
         snapshots,
         past,

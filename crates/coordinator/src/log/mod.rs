@@ -24,6 +24,7 @@ pub use faulty::{Fault, FaultyLog};
 pub use memory::MemoryLog;
 pub use snapshot::Snapshot;
 pub use sqlite::SqliteLog;
+pub(crate) use sqlite::take_job;
 
 /// Where the facts of all jobs of a coordinator are kept.
 ///

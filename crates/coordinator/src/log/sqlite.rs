@@ -190,6 +190,24 @@ impl EventLog for SqliteLog {
     }
 }
 
+/// Takes a job's facts over from another file, all of them or none.
+pub(crate) fn take_job(file: &Path, from: &Path, job: &JobName) -> Result<(), LogError> {
+    let explain = |e| explain(file, &e);
+    let take = || {
+        let mut connection = Connection::open(file)?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.execute("ATTACH ?1 AS other", [from.to_string_lossy()])?;
+        let taking = connection.transaction()?;
+        for table in ["facts", "heads"] {
+            taking
+                .execute(&format!("INSERT INTO {table} SELECT * FROM other.{table} WHERE job = ?1"), [job.as_str()])?;
+        }
+        taking.commit()
+    };
+    take().map_err(explain)
+}
+
 /// Where a job's log ends by the table of heads.
 pub(super) fn head(connection: &Connection, job: &JobName) -> Result<Head, rusqlite::Error> {
     let mut query = connection.prepare_cached("SELECT epoch, seq, hash FROM heads WHERE job = ?1")?;

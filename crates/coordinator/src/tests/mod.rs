@@ -3,6 +3,7 @@
 
 mod client;
 mod control;
+mod export;
 mod http;
 mod leaders;
 mod pages;

@@ -25,7 +25,7 @@ pub(super) const JOB: &str = "tiny";
 /// Longest that anything in these tests may take; met only where something hangs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-const JOB_FILE: &str = r#"
+pub(super) const JOB_FILE: &str = r#"
 [job]
 name = "tiny"
 title = "Two moons"
