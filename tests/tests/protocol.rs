@@ -1,8 +1,8 @@
 //! The golden messages: what each protocol version looks like on the wire. A change of the code that
 //! reads or writes one of them differently breaks volunteers that are out there, so it fails here.
 //!
-//! `golden/messages-v1.json` is a JSON array with one message a line, and so is that of version 2 with
-//! what is new in it. Lines may be added; a line that was released is never changed.
+//! `golden/messages-v1.json` is a JSON array with one message a line, and so are those of versions 2 and
+//! 3 with what is new in them. Lines may be added; a line that was released is never changed.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,11 @@ use potluck_protocol::{
     ClientMessage, ErrorCode, PROTOCOL_MAX, PROTOCOL_MIN, Refusal, ServerMessage, SignedStatement, WaitReason,
 };
 
-const MESSAGES: [&str; 2] = [include_str!("../golden/messages-v1.json"), include_str!("../golden/messages-v2.json")];
+const MESSAGES: [&str; 3] = [
+    include_str!("../golden/messages-v1.json"),
+    include_str!("../golden/messages-v2.json"),
+    include_str!("../golden/messages-v3.json"),
+];
 
 /// One message of the file, parsed, with the bytes it had.
 enum Golden {

@@ -9,8 +9,10 @@ use std::{
 };
 
 use potluck_protocol::{BlobId, JobName, OuterStep, TaskId, TaskKind, Version, limits};
-use potluck_scheduler::{BlockRef, Contribution, Fact, MergePart, State};
-use potluck_update::{DecodeError, Scaled, bytes_from_weights, decode, merge_scaled, outer_step, weights_from_bytes};
+use potluck_scheduler::{BlockRef, Checkpoint, Contribution, Fact, MergePart, State};
+use potluck_update::{
+    DecodeError, Global, Scaled, bytes_from_weights, decode, merge_scaled, outer_step, weights_from_bytes,
+};
 
 use crate::{
     blobs::{BlobError, Blobs},
@@ -101,13 +103,6 @@ enum Accepted {
     Late,
 }
 
-/// Parameters and momentum, carried from version to version.
-#[derive(Debug, Clone)]
-struct Model {
-    theta: Vec<f32>,
-    momentum: Option<Vec<f32>>,
-}
-
 /// The books of one job. They can be advanced again and again as its log grows; what was read before
 /// must still be there.
 ///
@@ -130,8 +125,9 @@ pub struct Audit {
     state: State,
     tasks: BTreeMap<TaskId, Story>,
     merged: BTreeSet<BlockRef>,
-    /// `None` before the first fact, and from a version on whose updates are gone.
-    model: Option<Model>,
+    /// `None` before the first fact, and from a version on whose updates are gone until the next
+    /// checkpoint whose blobs are there.
+    model: Option<Global>,
     results: u64,
     remade: u64,
 }
@@ -168,7 +164,7 @@ impl Audit {
     pub async fn advance(&mut self, folder: &Path) -> Result<(), AuditError> {
         let log = open(folder)?;
         let stores = Stores::in_folder(folder)?;
-        let updates = stores.updates_of(&self.job)?;
+        let (updates, momenta) = (stores.updates_of(&self.job)?, stores.momenta_of(&self.job)?);
         self.check_past(&log)?;
         loop {
             let page = log.read(&self.job, self.head.seq, limits::LOG_PAGE_FACTS)?;
@@ -180,6 +176,7 @@ impl Audit {
                 let fact = fact_of(&self.job, record)?;
                 self.enter(record.seq, &fact)?;
                 self.remake(&fact, &stores.blobs, &updates).await?;
+                self.check_stored(&fact, &stores.blobs, &momenta).await?;
                 self.state.apply(&fact);
                 self.head = head;
             }
@@ -289,14 +286,12 @@ impl Audit {
     async fn remake(&mut self, fact: &Fact, blobs: &Blobs, updates: &Packs) -> Result<(), AuditError> {
         match fact {
             Fact::JobCreated { facts, base, .. } => {
-                let theta = blobs.get(*base, limits::BLOB_BYTES_MAX).await?;
                 let count = usize::try_from(facts.parameters).unwrap_or(usize::MAX);
-                let theta = weights_from_bytes(&theta, count).map_err(|e| self.undecodable(Version(0), e))?;
-                self.model = Some(Model { theta, momentum: None });
+                self.model = Some(Global::new(self.read(*base, Version(0), count, blobs).await?));
             }
-            Fact::Committed { version, base, parts, outer, .. } => {
+            Fact::Committed { version, base, parts, delta, outer, .. } => {
                 let Some(model) = self.model.take() else { return Ok(()) };
-                self.model = self.next_model(model, *version, *base, (parts, *outer), updates).await?;
+                self.model = self.next_model(model, *version, (*base, *delta), (parts, *outer), updates).await?;
                 self.remade += u64::from(self.model.is_some());
             }
             _ => {}
@@ -304,15 +299,66 @@ impl Audit {
         Ok(())
     }
 
-    /// `None` where an update is gone, as they are once merged unless the owner keeps them.
+    /// Holds a checkpoint against what was made again, or begins again from it. Only the newest has
+    /// all its blobs.
+    async fn check_stored(&mut self, fact: &Fact, blobs: &Blobs, momenta: &Blobs) -> Result<(), AuditError> {
+        let Fact::Checkpointed { version, momentum, feedback, .. } = fact else { return Ok(()) };
+        let checkpoint = Checkpoint { version: *version, momentum: *momentum, feedback: *feedback };
+        if let Some(model) = &self.model {
+            let id = |values: &[f32]| Some(BlobId::of(&bytes_from_weights(values)));
+            let momentum_made = model.momentum.as_deref().and_then(id);
+            let feedback_made = id(&model.feedback).filter(|_| !model.feedback.is_empty());
+            let is_newest = *version == self.state.version();
+            if is_newest && (momentum_made, feedback_made) != (*momentum, *feedback) {
+                let what = format!("what is stored with {version} is not what its updates make");
+                return Err(AuditError::Contradiction { job: self.job.clone(), seq: self.head.seq + 1, what });
+            }
+            return Ok(());
+        }
+        match self.read_checkpoint(checkpoint, blobs, momenta).await {
+            Ok(model) => self.model = model,
+            Err(AuditError::Blob(BlobError::Missing { .. })) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn read_checkpoint(
+        &self,
+        checkpoint: Checkpoint,
+        blobs: &Blobs,
+        momenta: &Blobs,
+    ) -> Result<Option<Global>, AuditError> {
+        let Checkpoint { version, momentum, feedback } = checkpoint;
+        // One that is older than the newest version does not carry on to it.
+        let record = self.state.record(version).filter(|_| version == self.state.version());
+        let Some((record, job)) = record.zip(self.state.job()) else { return Ok(None) };
+        let count = usize::try_from(job.facts.parameters).unwrap_or(usize::MAX);
+        let mut global = Global::new(self.read(record.base, version, count, blobs).await?);
+        if let Some(id) = momentum {
+            global.momentum = Some(self.read(id, version, count, momenta).await?);
+        }
+        if let Some(id) = feedback {
+            global.feedback = self.read(id, version, count, momenta).await?;
+        }
+        Ok(Some(global))
+    }
+
+    async fn read(&self, id: BlobId, version: Version, count: usize, store: &Blobs) -> Result<Vec<f32>, AuditError> {
+        let bytes = store.get(id, limits::BLOB_BYTES_MAX).await?;
+        weights_from_bytes(&bytes, count).map_err(|error| self.undecodable(version, error))
+    }
+
+    /// `None` where an update is gone, as they are once their version is checkpointed unless the owner
+    /// keeps them.
     async fn next_model(
         &self,
-        before: Model,
+        before: Global,
         version: Version,
-        stored: BlobId,
+        (stored, delta): (BlobId, Option<BlobId>),
         (parts, outer): (&[Contribution], Option<OuterStep>),
         updates: &Packs,
-    ) -> Result<Option<Model>, AuditError> {
+    ) -> Result<Option<Global>, AuditError> {
         let Some((parts, outer)) = self.state.merge_of(parts, outer) else { return Ok(None) };
         let mut decoded = Vec::with_capacity(parts.len());
         for part in &parts {
@@ -324,18 +370,27 @@ impl Audit {
             }
         }
         let parts: Vec<Scaled<'_>> = decoded.iter().map(scaled_of).collect();
-        let mut model = before.clone();
-        outer_step(&mut model.theta, &mut model.momentum, &merge_scaled(&parts), outer);
-        let is_finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
-        if !is_finite(&model.theta) || !model.momentum.as_deref().is_none_or(is_finite) {
+        let merged = merge_scaled(&parts);
+        let other = |stored: BlobId, made: BlobId| {
+            Err(AuditError::OtherVersion { job: self.job.clone(), version, stored, made })
+        };
+        let Some(delta) = delta else {
+            // Logs from before there were deltas.
+            let mut model = before.clone();
+            let is_finite = outer_step(&mut model.theta, &mut model.momentum, &merged, outer);
             // A version that would not be finite is the one before it.
-            model = before;
+            let model = if is_finite { model } else { before };
+            let made = model.id();
+            return if made == stored { Ok(Some(model)) } else { other(stored, made) };
+        };
+        let mut model = before;
+        let Some(stepped) = model.step(&merged, outer) else { return Ok(None) };
+        let (made, delta_made) = (model.id(), BlobId::of(&stepped.delta));
+        match (made == stored, delta_made == delta) {
+            (true, true) => Ok(Some(model)),
+            (true, false) => other(delta, delta_made),
+            (false, _) => other(stored, made),
         }
-        let made = BlobId::of(&bytes_from_weights(&model.theta));
-        if made != stored {
-            return Err(AuditError::OtherVersion { job: self.job.clone(), version, stored, made });
-        }
-        Ok(Some(model))
     }
 
     fn undecodable(&self, version: Version, error: DecodeError) -> AuditError {

@@ -60,7 +60,7 @@ pub use backup::{BackupError, Copied, backup, new_epoch, restore};
 pub use blobs::BlobError;
 pub use export::{export_job, import_job};
 pub use folder::FolderError;
-pub use job::{JournalError, OpenError, size_problem};
+pub use job::{JournalError, MergeError, OpenError, size_problem};
 pub use log::{EventLog, Fault, FaultyLog, Head, LogError, MemoryLog, Record, RecordHash, Snapshot, SqliteLog};
 
 use clock::Clock;

@@ -7,10 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use potluck_protocol::{BlobId, limits};
+use potluck_protocol::BlobId;
 use tokio::sync::OnceCell;
 
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::BlobError;
 
 /// At most `bytes_max` bytes of blobs; answers that are still being sent keep theirs beyond it.
 #[derive(Debug)]
@@ -40,10 +40,14 @@ impl ServedBlobs {
         Self { bytes_max, entries: Mutex::default() }
     }
 
-    /// The blob, from memory or from `store`.
-    pub(crate) async fn get(&self, store: &Blobs, id: BlobId) -> Result<Bytes, BlobError> {
+    /// The blob, from memory or as `load` brings it.
+    pub(crate) async fn get(
+        &self,
+        id: BlobId,
+        load: impl Future<Output = Result<Bytes, BlobError>>,
+    ) -> Result<Bytes, BlobError> {
         let cell = self.lock().touch(id);
-        let loaded = cell.get_or_try_init(|| store.get(id, limits::BLOB_BYTES_MAX)).await.cloned();
+        let loaded = cell.get_or_try_init(|| load).await.cloned();
         let mut entries = self.lock();
         match &loaded {
             Ok(bytes) => entries.count(id, bytes.len(), self.bytes_max),
@@ -52,6 +56,15 @@ impl ServedBlobs {
             Err(_) => {}
         }
         loaded
+    }
+
+    /// Remembers a blob before anybody asks for it.
+    pub(crate) fn put(&self, id: BlobId, bytes: Bytes) {
+        let mut entries = self.lock();
+        let (cell, count) = (entries.touch(id), bytes.len());
+        // One that is there already is the same.
+        let _ = cell.set(bytes);
+        entries.count(id, count, self.bytes_max);
     }
 
     /// Drops a blob that is not to be served any more.
@@ -93,6 +106,7 @@ impl Entries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blobs::Blobs;
 
     #[tokio::test]
     async fn the_least_recently_served_is_dropped() {
@@ -104,15 +118,15 @@ mod tests {
         }
         let served = ServedBlobs::new(20);
         for id in [ids[0], ids[1], ids[0], ids[2]] {
-            served.get(&store, id).await.expect("loaded");
+            served.get(id, store.get(id, 10)).await.expect("loaded");
         }
         for id in &ids {
             store.delete(*id).await.expect("deleted");
         }
-        served.get(&store, ids[0]).await.expect("kept: it was used after the second");
-        served.get(&store, ids[2]).await.expect("kept");
-        assert!(served.get(&store, ids[1]).await.is_err(), "dropped");
-        assert!(served.get(&store, ids[1]).await.is_err(), "a failure is tried again");
+        served.get(ids[0], store.get(ids[0], 10)).await.expect("kept: it was used after the second");
+        served.get(ids[2], store.get(ids[2], 10)).await.expect("kept");
+        assert!(served.get(ids[1], store.get(ids[1], 10)).await.is_err(), "dropped");
+        assert!(served.get(ids[1], store.get(ids[1], 10)).await.is_err(), "a failure is tried again");
         assert_eq!(served.lock().bytes, 20);
     }
 }

@@ -102,14 +102,6 @@ impl Shared {
         }
     }
 
-    /// Any blob, for use inside.
-    pub(crate) async fn blob(&self, id: BlobId, bytes_max: usize) -> Result<Bytes, Problem> {
-        match self.stores.blobs.get(id, bytes_max).await {
-            Ok(bytes) => Ok(bytes),
-            Err(error) => Err(self.reported(error).await),
-        }
-    }
-
     /// What a peer is told of a blob that cannot be read, after the jobs were told.
     async fn reported(&self, error: BlobError) -> Problem {
         tracing::error!("{error}");

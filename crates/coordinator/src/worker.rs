@@ -239,12 +239,12 @@ impl Helper {
     /// there.
     async fn gather(&self, lease: &Lease) -> Result<Run, String> {
         let task = lease.task.clone();
-        let base = self.blob(task.base, limits::BLOB_BYTES_MAX).await?;
+        let base = self.stores.served(task.base).await.map_err(|e| e.to_string())?;
         let mut blocks = Vec::with_capacity(task.blocks.len());
         for id in &task.blocks {
             blocks.push(self.blob(*id, limits::BLOCK_BYTES_MAX).await?);
         }
-        Ok(Run { task, program: Arc::clone(self.job.program()), base, blocks })
+        Ok(Run { task, program: Arc::clone(self.job.program()), base: Arc::new(base.to_vec()), blocks })
     }
 
     async fn blob(&self, id: BlobId, bytes_max: usize) -> Result<Blob, String> {

@@ -103,7 +103,7 @@ mod tests {
             lr_end: f[0],
             recipe,
         };
-        Lease { task, deadline_millis: 1, expiry_millis: 2 }
+        Lease { task, deadline_millis: 1, expiry_millis: 2, deltas: Vec::new() }
     }
 
     #[track_caller]

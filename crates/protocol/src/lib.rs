@@ -31,7 +31,7 @@ pub use recipe::{Optimizer, OuterStep, Recipe, Schedule};
 pub use recipe_change::{Difference, OuterChange, RecipeChange};
 pub use statement::{SignedStatement, Statement, StatementError};
 pub use strategy::StrategyName;
-pub use task::{Evaluation, Lease, Split, Task, TaskKind, UpdateEncoding};
+pub use task::{DeltaStep, Evaluation, Lease, Split, Task, TaskKind, UpdateEncoding};
 
 /// Milliseconds: since the Unix epoch where a field is named `at`, a span where it ends in
 /// `_millis`. The wire only ever carries spans.

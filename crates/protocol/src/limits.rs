@@ -189,6 +189,10 @@ pub const UPLOADS_PER_TASK_MAX: usize = 4;
 /// An upload of which nothing came for this long is given up.
 pub const UPLOAD_STALL_MILLIS_MAX: u64 = 15_000;
 
+/// Versions that are made of a stored one and deltas at once, for volunteers that fetch one whole:
+/// each takes the parameters twice and a delta, 300 MiB for the largest program.
+pub const MAKING_MAX: usize = 1;
+
 /// Public blobs that a coordinator keeps in memory, the least recently served dropped first: two
 /// versions of the largest program.
 pub const SERVED_BLOBS_BYTES_MAX: usize = 2 * BLOB_BYTES_MAX;
@@ -275,8 +279,18 @@ pub const CLOSED_TASKS_MAX: usize = 64 << 10;
 /// Refusals that are remembered for the same reason. 1,024 x 300 B = 300 KB.
 pub const REFUSALS_KEPT_MAX: usize = 1024;
 
-/// Bytes of old versions' parameters that one job keeps in full: 32 versions of the largest
-/// program. Past it every sixteenth of the older ones stays.
+/// A version whose number is a multiple of this is stored whole, with momentum and feedback: 12 bytes
+/// a parameter once in 16 commits are less than the byte a parameter of each delta. At a start at most
+/// 15 merges are done again, and no version is more than 15 deltas away from a stored one.
+pub const CHECKPOINT_VERSIONS: u64 = 16;
+
+/// Steps of a chain of deltas: three take 3.003 bytes a parameter, the whole version takes 4, and a
+/// fourth would make it more.
+pub const DELTAS_MAX: usize = 3;
+
+/// Bytes that the newest versions of one job may take on the disk before the older ones go, but for
+/// each sixteenth: 32 versions of the largest program if they were stored whole, and four times as
+/// many as deltas.
 pub const BASES_BYTES_MAX: u64 = 32 * BLOB_BYTES_MAX as u64;
 
 /// What an honest update's norm is at most, in units of steps x learning rate x sqrt(parameters),

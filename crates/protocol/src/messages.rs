@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BlobId, JobName, Lease, Millis, Recipe, Seal, SignedStatement, TaskId, Version, VolunteerKey};
+use crate::{BlobId, DeltaStep, JobName, Lease, Millis, Recipe, Seal, SignedStatement, TaskId, Version, VolunteerKey};
 
 /// Oldest protocol version that this code speaks.
 pub const PROTOCOL_MIN: u32 = 1;
 /// Newest protocol version that this code speaks. 2 adds seals to `hello` and `welcome`, and
-/// `leaving`; to peers of version 1 neither is said.
-pub const PROTOCOL_MAX: u32 = 2;
+/// `leaving`; 3 adds `deltas` to `welcome` and `lease`. To peers of an older version none of what is
+/// newer is said: they fetch every version whole.
+pub const PROTOCOL_MAX: u32 = 3;
 
 /// Header of an upload that names the uploader: the volunteer's key in hexadecimal digits.
 pub const VOLUNTEER_HEADER: &str = "x-potluck-volunteer";
@@ -79,6 +80,9 @@ pub struct Welcome {
     /// Who leads the job; to be repeated in the next `hello`. From version 2 on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Seal>,
+    /// How the current parameters are made of versions just before them. From version 3 on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deltas: Vec<DeltaStep>,
 }
 
 /// What a visitor is told about a job before and after a yes.

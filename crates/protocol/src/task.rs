@@ -103,6 +103,22 @@ pub struct Lease {
     pub deadline_millis: Millis,
     /// After this the result is refused.
     pub expiry_millis: Millis,
+    /// How the base is made of versions just before it. From protocol version 3 on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deltas: Vec<DeltaStep>,
+}
+
+/// A step from a version to the next. In a chain the newest comes first, and each step leads to the
+/// version that the one before it starts from. Whoever holds one of these versions applies the steps
+/// from there on, in `potluck-update`'s arithmetic, and checks the hash of what comes out; a chain of
+/// at most [`crate::limits::DELTAS_MAX`] is always fewer bytes than the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeltaStep {
+    /// SHA-256 of the parameters that it starts from.
+    pub from: BlobId,
+    /// The delta, a blob. Its length follows from the number of parameters.
+    pub delta: BlobId,
 }
 
 /// Loss and metrics of one version over one split.

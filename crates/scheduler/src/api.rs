@@ -140,15 +140,31 @@ pub enum Fact {
         at: Millis,
         /// The new version.
         version: Version,
-        /// Its parameters.
+        /// SHA-256 of its parameters. A blob only where there is no delta, or once it is checkpointed.
         base: BlobId,
-        /// Outer momentum after it; `None` where the recipe has none.
+        /// Outer momentum after it, where there is no delta; `None` where the recipe has none.
         momentum: Option<BlobId>,
         /// What went into it, in merge order.
         parts: Vec<Contribution>,
         /// The step that was taken. Commits from before it was written down followed from their parts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         outer: Option<OuterStep>,
+        /// What makes it of the version before. Logs from before there were deltas have none: there
+        /// the parameters of every version are a blob.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delta: Option<BlobId>,
+    },
+    /// A version's parameters are a blob of their own, and so is what the next merge needs beside
+    /// them: the updates up to it are needed no more.
+    Checkpointed {
+        /// Wall clock.
+        at: Millis,
+        /// Which version.
+        version: Version,
+        /// Outer momentum after it; `None` for zeros.
+        momentum: Option<BlobId>,
+        /// What its delta could not hold; `None` for zeros.
+        feedback: Option<BlobId>,
     },
     /// From here on the job is paced in another way. What is out and what waits stays as it is.
     ModeChanged {
@@ -231,6 +247,7 @@ impl Fact {
             | Self::ResultAccepted { at, .. }
             | Self::Committed { at, .. }
             | Self::ModeChanged { at, .. }
+            | Self::Checkpointed { at, .. }
             | Self::Evaluated { at, .. }
             | Self::Began { at, .. }
             | Self::Deposed { at, .. }
@@ -310,14 +327,14 @@ pub enum Input {
         /// named by the statement were never uploaded.
         update: Option<UpdateFacts>,
     },
-    /// A merge that was asked for by [`Effect::Merge`] is done and its blobs are durable.
+    /// A merge that was asked for by [`Effect::Merge`] is done and its delta is durable.
     Merged {
         /// The version it makes.
         version: Version,
-        /// Its parameters.
+        /// SHA-256 of its parameters.
         base: BlobId,
-        /// Its momentum.
-        momentum: Option<BlobId>,
+        /// What makes it of the version before.
+        delta: BlobId,
         /// As asked.
         parts: Vec<Contribution>,
         /// As asked.
@@ -378,16 +395,12 @@ pub enum Effect {
         /// What.
         message: ServerMessage,
     },
-    /// Merge these updates into a new version, store its blobs, answer with [`Input::Merged`].
+    /// Merge these updates into a new version, store its delta, answer with [`Input::Merged`].
     /// At most one is outstanding; asked for again after a restart. It cannot be refused: the shell
     /// tries until it is done, or stops.
     Merge {
         /// The version to make.
         version: Version,
-        /// Parameters to start from.
-        base: BlobId,
-        /// Momentum to start from.
-        momentum: Option<BlobId>,
         /// Updates in merge order.
         parts: Vec<MergePart>,
         /// The outer step.
@@ -396,11 +409,12 @@ pub enum Effect {
 }
 
 /// One update to merge.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MergePart {
     /// Whose task, and its share.
     pub contribution: Contribution,
     /// Steps done x mean learning rate: norms are compared after division by it.
+    #[serde(serialize_with = "potluck_protocol::exact::float")]
     pub scale: f32,
     /// The encoded update.
     pub update: BlobId,

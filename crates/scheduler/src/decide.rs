@@ -57,8 +57,8 @@ fn answer(turn: &mut Turn<'_>, input: &Input) {
         Input::Result { session, statement, signed, update } => {
             results::judge(turn, *session, statement, signed, update.as_ref());
         }
-        Input::Merged { version, base, momentum, parts, outer } => {
-            round::commit(turn, (*version, *base, *momentum), parts, *outer);
+        Input::Merged { version, base, delta, parts, outer } => {
+            round::commit(turn, *version, (*base, *delta), parts, *outer);
         }
         Input::Asked { session } => lapse::lost_by(turn, *session),
         Input::Released { session, tasks } => lapse::released(turn, *session, tasks),

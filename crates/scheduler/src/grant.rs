@@ -231,7 +231,8 @@ impl<'a> Desk<'a> {
             deadline_at: at.saturating_add(deadline_millis),
             expiry_at: at.saturating_add(expiry_millis),
         });
-        let lease = Lease { task, deadline_millis, expiry_millis };
+        let deltas = state.deltas_to(version);
+        let lease = Lease { task, deadline_millis, expiry_millis, deltas };
         turn.send(session, ServerMessage::Lease(Box::new(lease)));
     }
 }

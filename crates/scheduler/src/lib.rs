@@ -36,6 +36,7 @@ mod api;
 mod barrier;
 mod blocks;
 mod buffer;
+mod checkpoint;
 mod control;
 mod core;
 mod crowd;
@@ -65,6 +66,7 @@ mod tail;
 mod tests;
 
 pub use api::{BlockRef, Contribution, Control, Dataset, Effect, Fact, Input, MergePart, SessionId, UpdateFacts};
+pub use checkpoint::{Checkpoint, Fold, Making};
 pub use control::refusal;
 pub use core::Core;
 pub use crowd::Crowd;

@@ -104,8 +104,14 @@ pub struct Tally {
 pub struct VersionRecord {
     /// Which.
     pub version: Version,
-    /// Its parameters.
+    /// SHA-256 of its parameters.
     pub base: BlobId,
+    /// What makes it of the version before; `None` for the first, and in logs from before there were
+    /// deltas.
+    pub delta: Option<BlobId>,
+    /// True where its parameters were stored whole: the first version, a checkpoint, or one without a
+    /// delta. Of old versions not all stay.
+    pub stored: bool,
     /// When it was made.
     pub at: Millis,
     /// Samples merged up to it.

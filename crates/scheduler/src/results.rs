@@ -104,7 +104,7 @@ fn again(before: &HandedIn, volunteer: VolunteerKey, statement: &Statement) -> F
 fn gone(turn: &Turn<'_>, volunteer: VolunteerKey, task: TaskId) -> Refusal {
     match turn.presence.refusal(task, &volunteer) {
         Some(refusal) => refusal.clone(),
-        None if (1..=turn.state.all_leases().last()).contains(&task.0) => expired(task),
+        None if turn.state.was_leased(task) => expired(task),
         None => refuse(ErrorCode::UnknownTask, format!("task {task} was never leased")),
     }
 }

@@ -14,13 +14,13 @@ use crate::{Contribution, Crowd, Effect, Fact, MergePart, Mode, Phase, State, ba
 
 /// Asks for a merge if a commit is due. Returns true where it did.
 pub(crate) fn end(turn: &mut Turn<'_>) -> bool {
-    let over = turn.presence.merging().is_none() && is_due(turn);
-    let Some(base) = turn.state.base().filter(|_| over) else { return false };
+    if turn.presence.merging().is_some() || !is_due(turn) {
+        return false;
+    }
     let version = turn.state.version();
     let parts = parts(turn.state.pending(), version);
     let outer = turn.strategy.outer(turn.state.mode(), turn.job.recipe.outer, stale_share(turn.state, &parts));
-    let momentum = turn.state.momentum();
-    turn.effects.push(Effect::Merge { version: version.next(), base, momentum, parts, outer });
+    turn.effects.push(Effect::Merge { version: version.next(), parts, outer });
     true
 }
 
@@ -67,7 +67,8 @@ fn parts(pending: &BTreeMap<TaskId, Pending>, version: Version) -> Vec<MergePart
 /// The strategy hears of every commit, and may change the mode for what follows.
 pub(crate) fn commit(
     turn: &mut Turn<'_>,
-    (version, base, momentum): (Version, BlobId, Option<BlobId>),
+    version: Version,
+    (base, delta): (BlobId, BlobId),
     parts: &[Contribution],
     outer: OuterStep,
 ) {
@@ -76,7 +77,8 @@ pub(crate) fn commit(
     let Some(pending) = pending.filter(|_| version == state.version().next()) else { return };
     let is_stale = pending.iter().any(|pending| pending.base_version != state.version());
     let mode = turn.strategy.next(state.mode(), &crowd_after(turn, is_stale));
-    turn.facts.push(Fact::Committed { at, version, base, momentum, parts: parts.to_vec(), outer: Some(outer) });
+    let (parts, outer, delta) = (parts.to_vec(), Some(outer), Some(delta));
+    turn.facts.push(Fact::Committed { at, version, base, momentum: None, parts, outer, delta });
     if mode != state.mode() {
         turn.facts.push(Fact::ModeChanged { at, mode });
     }

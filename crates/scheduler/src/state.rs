@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use potluck_protocol::{
-    BlobId, Evaluation, Millis, OuterStep, Recipe, Split, TaskId, UpdateEncoding, Version, VolunteerKey,
+    BlobId, DeltaStep, Evaluation, Millis, OuterStep, Recipe, Split, TaskId, UpdateEncoding, Version, VolunteerKey,
+    limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +15,8 @@ use crate::leases::Leases;
 use crate::norms::{Norms, are_alike};
 use crate::pacing::Pacing;
 use crate::{
-    BlockRef, Contribution, Dataset, Fact, HandedIn, Job, Leased, Lineage, MergePart, Mode, Phase, RecipeNumber,
-    RecipeRecord, Tally, VersionRecord, named, round,
+    BlockRef, Checkpoint, Contribution, Dataset, Fact, Fold, HandedIn, Job, Leased, Lineage, Making, MergePart, Mode,
+    Phase, RecipeNumber, RecipeRecord, Tally, VersionRecord, named, round,
 };
 
 /// An accepted update that waits for its commit.
@@ -50,7 +51,9 @@ pub struct State {
     tallies: BTreeMap<VolunteerKey, Tally>,
     history: BTreeMap<Version, VersionRecord>,
     version: Version,
-    momentum: Option<BlobId>,
+    checkpoint: Checkpoint,
+    /// The merges since, oldest first.
+    folds: Vec<Fold>,
     pacing: Pacing,
     /// Samples merged.
     samples: u64,
@@ -120,9 +123,15 @@ impl State {
                 self.note_norm(*task, *steps, *norm);
                 self.accept(*at, *task, *steps, *samples, *update, *late);
             }
-            Fact::Committed { at, version, base, momentum, parts, outer: _ } => {
-                self.momentum = *momentum;
-                self.commit(*at, *version, *base, parts);
+            Fact::Committed { at, version, base, momentum, parts, outer, delta } => {
+                match delta {
+                    Some(_) => self.fold(*version, parts, *outer),
+                    None => self.checkpoint(Checkpoint { version: *version, momentum: *momentum, feedback: None }),
+                }
+                self.commit(*at, *version, (*base, *delta), parts);
+            }
+            Fact::Checkpointed { at: _, version, momentum, feedback } => {
+                self.checkpoint(Checkpoint { version: *version, momentum: *momentum, feedback: *feedback });
             }
             Fact::ModeChanged { at: _, mode } => self.pacing = Pacing::of(*mode),
             Fact::Evaluated { at, task, version, split, evaluation } => {
@@ -148,7 +157,7 @@ impl State {
         self.recipes.push(RecipeRecord { at, version: Version(0), samples: 0, recipe: job.recipe.clone() });
         self.pacing = Pacing::of(named(job.strategy).first());
         self.job = Some(job);
-        self.add_version(Version(0), base, at, 0);
+        self.add_version(Version(0), (base, None), at, 0);
     }
 
     /// The owner's word. Where the goal was moved, the job has ended only if it has reached the new
@@ -177,9 +186,25 @@ impl State {
         }
     }
 
-    fn add_version(&mut self, version: Version, base: BlobId, at: Millis, parts: u32) {
+    /// Remembers how a version is made, while its updates still wait.
+    fn fold(&mut self, version: Version, parts: &[Contribution], outer: Option<OuterStep>) {
+        if let Some((parts, outer)) = self.merge_of(parts, outer) {
+            self.folds.push(Fold { version, parts, outer });
+        }
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint) {
+        self.folds.retain(|fold| fold.version > checkpoint.version);
+        if let Some(record) = self.history.get_mut(&checkpoint.version) {
+            record.stored = true;
+        }
+        self.checkpoint = checkpoint;
+    }
+
+    fn add_version(&mut self, version: Version, (base, delta): (BlobId, Option<BlobId>), at: Millis, parts: u32) {
         self.version = version;
-        let record = VersionRecord { version, base, at, samples: self.samples, parts, valid: None, test: None };
+        let (samples, stored) = (self.samples, delta.is_none());
+        let record = VersionRecord { version, base, delta, stored, at, samples, parts, valid: None, test: None };
         self.history.insert(version, record);
         if self.block_count(Split::Valid) > 0 {
             self.evaluations.want(version);
@@ -234,7 +259,7 @@ impl State {
         tally.last_at = at;
     }
 
-    fn commit(&mut self, at: Millis, version: Version, base: BlobId, parts: &[Contribution]) {
+    fn commit(&mut self, at: Millis, version: Version, made: (BlobId, Option<BlobId>), parts: &[Contribution]) {
         let mut is_stale = false;
         for part in parts {
             let Some(pending) = self.pending.remove(&part.task) else { continue };
@@ -243,7 +268,7 @@ impl State {
             self.samples += pending.samples;
         }
         self.pacing = self.pacing.committed(is_stale);
-        self.add_version(version, base, at, parts.len() as u32);
+        self.add_version(version, made, at, parts.len() as u32);
         self.leases.forget_expired(at);
         if self.job.as_ref().is_some_and(|job| self.samples >= job.recipe.budget_samples) {
             self.finish_from(at);
@@ -320,14 +345,35 @@ impl State {
         self.version
     }
 
-    /// The parameters of the current version; `None` before the first fact.
+    /// SHA-256 of the parameters of the current version; `None` before the first fact.
     pub fn base(&self) -> Option<BlobId> {
         self.record(self.version).map(|record| record.base)
     }
 
-    /// The outer momentum of the current version, once there is one.
-    pub fn momentum(&self) -> Option<BlobId> {
-        self.momentum
+    /// The newest version that is stored with all that the next merge needs.
+    pub fn last_checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The merges since the last checkpoint, oldest first.
+    pub fn folds(&self) -> &[Fold] {
+        &self.folds
+    }
+
+    /// How the parameters of a version are made from blobs, as long as those stay; `None` where there
+    /// is no such version.
+    pub fn making(&self, version: Version) -> Option<Making> {
+        let mut deltas = Vec::new();
+        for record in self.history.range(..=version).rev().map(|(_, record)| record) {
+            match record.delta.filter(|_| !record.stored) {
+                Some(delta) => deltas.push(delta),
+                None => {
+                    deltas.reverse();
+                    return self.record(version).map(|_| Making { from: record.base, deltas });
+                }
+            }
+        }
+        None
     }
 
     /// The latest time that any fact happened at; a clock that shows less was set back.
@@ -358,11 +404,6 @@ impl State {
             encoding: pending.encoding,
         };
         Some((parts.iter().zip(&pending).map(merge_part).collect(), outer))
-    }
-
-    /// The updates that wait for their commit.
-    pub fn waiting(&self) -> impl Iterator<Item = (TaskId, BlobId)> {
-        self.pending.iter().map(|(&task, pending)| (task, pending.update))
     }
 
     /// What this volunteer has given.
@@ -401,6 +442,11 @@ impl State {
         self.leases.get(task)
     }
 
+    /// True where this task was leased once, however long ago.
+    pub fn was_leased(&self, task: TaskId) -> bool {
+        (1..=self.leases.last()).contains(&task.0)
+    }
+
     /// The tasks that are out.
     pub fn leases(&self) -> impl Iterator<Item = (TaskId, &Leased)> {
         self.leases.open()
@@ -411,6 +457,28 @@ impl State {
         self.leases.handed_in(task)
     }
 
+    /// The steps that lead to a version from those just before it, as far as they are worth it.
+    pub fn deltas_to(&self, version: Version) -> Vec<DeltaStep> {
+        let newest_first = self.history.range(..=version).rev().map(|(_, record)| record);
+        let before = newest_first.clone().skip(1);
+        let step = |(to, from): (&VersionRecord, &VersionRecord)| Some(DeltaStep { from: from.base, delta: to.delta? });
+        newest_first.zip(before).map_while(step).take(limits::DELTAS_MAX).collect()
+    }
+
+    /// The versions whose parameters somebody may still ask for: the current one, those that are leased
+    /// or wait for an evaluation, and the last checkpoint.
+    pub fn needed(&self) -> BTreeSet<Version> {
+        let leased = self.leases.open().map(|(_, leased)| leased.base_version);
+        leased.chain(self.evaluations.versions()).chain([self.version, self.checkpoint.version]).collect()
+    }
+
+    /// The updates that still have to stay, with their tasks: what waits for a commit, and what makes
+    /// the versions since the last checkpoint again.
+    pub fn unsettled(&self) -> impl Iterator<Item = (TaskId, BlobId)> {
+        let pending = self.pending.iter().map(|(&task, pending)| (task, pending.update));
+        self.folds.iter().flat_map(Fold::updates).chain(pending)
+    }
+
     /// The blobs that this state still needs: what is outside may be collected.
     pub fn retained(&self) -> BTreeSet<BlobId> {
         let job = self.job.iter().flat_map(|job| {
@@ -418,11 +486,11 @@ impl State {
             let blocks = train.iter().chain(valid).chain(test).map(|&(id, _)| id);
             blocks.chain(files.values().copied()).chain([job.program])
         });
-        let leased = self.leases.open().map(|(_, leased)| leased.base_version);
-        let versions = leased.chain(self.evaluations.versions()).chain([self.version]);
-        let bases = versions.filter_map(|version| self.record(version)).map(|record| record.base);
-        let updates = self.pending.values().map(|pending| pending.update);
-        job.chain(bases).chain(updates).chain(self.momentum).collect()
+        let Checkpoint { version: _, momentum, feedback } = self.checkpoint;
+        let needed = self.needed().into_iter().filter_map(|version| self.making(version));
+        let parameters = needed.flat_map(Making::blobs);
+        let updates = self.unsettled().map(|(_, update)| update);
+        job.chain(parameters).chain(updates).chain(momentum).chain(feedback).collect()
     }
 }
 

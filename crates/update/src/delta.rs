@@ -77,7 +77,7 @@ pub fn publish(theta: &[f32], target: &[f32], feedback: &[f32]) -> Option<Publis
     }
     let wanted: Vec<f64> = exact.iter().zip(theta).map(|(exact, &theta)| exact - f64::from(theta)).collect();
     let delta = encode(&wanted);
-    let published = apply(theta, &delta).ok()?;
+    let published = advance(theta, &delta).ok()?;
     if !published.iter().all(|value| value.is_finite()) {
         return None;
     }
@@ -91,7 +91,7 @@ pub fn publish(theta: &[f32], target: &[f32], feedback: &[f32]) -> Option<Publis
 /// # Errors
 /// Bytes that are no delta of so many values, or a result with another SHA-256.
 pub fn apply_delta(theta: &[f32], delta: &[u8], expected: BlobId) -> Result<Vec<f32>, DeltaError> {
-    let next = apply(theta, delta)?;
+    let next = advance(theta, delta)?;
     match BlobId::of(&bytes_from_weights(&next)) {
         got if got == expected => Ok(next),
         got => Err(DeltaError::OtherVersion { expected, got }),
@@ -113,7 +113,12 @@ fn encode(wanted: &[f64]) -> Vec<u8> {
     bytes
 }
 
-fn apply(theta: &[f32], delta: &[u8]) -> Result<Vec<f32>, DeltaError> {
+/// Applies a delta without a look at what comes out, for who applies several in a row: the last goes
+/// through [`apply_delta`].
+///
+/// # Errors
+/// Bytes that are no delta of so many values.
+pub fn advance(theta: &[f32], delta: &[u8]) -> Result<Vec<f32>, DeltaError> {
     check_len(delta, delta_len(theta.len()), theta.len())?;
     let mut next = Vec::with_capacity(theta.len());
     let mut rest = delta;

@@ -11,13 +11,15 @@ mod codec;
 mod delta;
 mod distance;
 mod e3m0;
+mod global;
 mod int8;
 mod median;
 mod merge;
 mod outer;
 
 pub use codec::{CHUNK_VALUES, DecodeError, bytes_from_weights, decode, encode, encoded_len, weights_from_bytes};
-pub use delta::{DeltaError, Published, apply_delta, delta_len, publish};
+pub use delta::{DeltaError, Published, advance, apply_delta, delta_len, publish};
 pub use distance::distance;
+pub use global::{Global, Stepped};
 pub use merge::{ROBUST_PARTS_MIN, Scaled, merge, merge_scaled, norm};
 pub use outer::outer_step;

@@ -78,6 +78,7 @@ impl Job {
             challenge_block: BlobId::of(&self.blocks[0]),
             base: BlobId::of(&self.base),
             seal: Some(Self::seal()),
+            deltas: Vec::new(),
         }
     }
 
@@ -103,7 +104,7 @@ impl Job {
     }
 
     pub(crate) fn lease(&self, id: u64) -> Lease {
-        Lease { task: self.task(id), deadline_millis: 45_000, expiry_millis: 90_000 }
+        Lease { task: self.task(id), deadline_millis: 45_000, expiry_millis: 90_000, deltas: Vec::new() }
     }
 
     pub(crate) fn run(&self, task: Task) -> Run {

@@ -6,12 +6,13 @@ use axum::{
     Json,
     body::Body,
     extract::{Path, Query, State, rejection::QueryRejection},
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use potluck_protocol::{BlobId, ErrorCode, Version, VolunteerKey, limits};
 use serde::Deserialize;
 
+use super::range::Range;
 use crate::{
     problem::Problem,
     shared::Shared,
@@ -141,7 +142,13 @@ async fn file(
 }
 
 /// `GET blobs/{sha256}`: only what jobs name publicly, so neither test blocks nor uploads.
-pub(super) async fn blob(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Response, Problem> {
+///
+/// A download that broke off goes on with `Range`: the name is the hash, so the rest always fits.
+pub(super) async fn blob(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    request: HeaderMap,
+) -> Result<Response, Problem> {
     let unknown = || Problem::new(ErrorCode::UnknownBlob, "there is no public blob of that name here");
     let id: BlobId = id.parse().map_err(|_| unknown())?;
     if !shared.is_public(id) {
@@ -151,9 +158,22 @@ pub(super) async fn blob(State(shared): State<Arc<Shared>>, Path(id): Path<Strin
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+        (header::ACCEPT_RANGES, "bytes"),
         (header::HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
     ];
-    Ok((headers, [(header::ETAG, format!("\"{id}\""))], Body::from(bytes)).into_response())
+    let headers = (headers, [(header::ETAG, format!("\"{id}\""))]);
+    let range = request.get(header::RANGE).and_then(|value| Range::parse(value.to_str().ok()?, bytes.len()));
+    Ok(match range {
+        None => (headers, Body::from(bytes)).into_response(),
+        Some(Range::Of { start, end }) => {
+            let of = [(header::CONTENT_RANGE, format!("bytes {start}-{}/{}", end - 1, bytes.len()))];
+            (StatusCode::PARTIAL_CONTENT, headers, of, Body::from(bytes.slice(start..end))).into_response()
+        }
+        Some(Range::Beyond) => {
+            let of = [(header::CONTENT_RANGE, format!("bytes */{}", bytes.len()))];
+            (StatusCode::RANGE_NOT_SATISFIABLE, of).into_response()
+        }
+    })
 }
 
 pub(super) fn bad_query(rejection: QueryRejection) -> Problem {

@@ -10,6 +10,7 @@ mod gzip;
 mod headers;
 mod model;
 mod pages;
+mod range;
 mod serve;
 mod site;
 pub(crate) mod socket;
@@ -59,7 +60,7 @@ fn readable_by_all() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::HEAD])
-        .expose_headers([header::CONTENT_LENGTH])
+        .expose_headers([header::CONTENT_LENGTH, header::CONTENT_RANGE])
 }
 
 fn api() -> Router<Arc<Shared>> {

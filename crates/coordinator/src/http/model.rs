@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use potluck_protocol::{ErrorCode, JobCard, Version, limits};
+use potluck_protocol::{ErrorCode, JobCard, Version};
 use serde::Deserialize;
 
 use crate::{
@@ -59,7 +59,7 @@ async fn file(shared: &Shared, job: &Job, row: VersionRow, log: &LogView) -> Res
     if let Some(made) = last.as_ref().filter(|made| made.job == *job.name() && made.row == row) {
         return Ok(made.bytes.clone());
     }
-    let base = shared.blob(row.base, limits::BLOB_BYTES_MAX).await?;
+    let base = shared.served(row.base).await?;
     let metadata = metadata(job, &row, log);
     let (program, job) = (Arc::clone(job.program()), job.name().clone());
     // The lock goes along: who asked may be gone before the file is made.

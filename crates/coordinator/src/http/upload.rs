@@ -79,7 +79,7 @@ async fn lease(shared: &Shared, job: &Job, task: &str, headers: &HeaderMap) -> R
     let sender: VolunteerKey = sender
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| bad("the header x-potluck-volunteer has to hold the volunteer's key, 64 hexadecimal digits"))?;
-    let lease = job.lease(task).await?.ok_or_else(unknown)?;
+    let lease = job.lease(task).await?;
     if lease.volunteer != sender {
         return Err(Problem::new(ErrorCode::NotYourTask, "this task is leased to somebody else"));
     }

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use potluck_protocol::{
     BlobId, ErrorCode, JobCard, LeaderId, Refusal, Seal, ServerMessage, TaskId, Version, VolunteerKey, Welcome, limits,
 };
-use potluck_scheduler::{Control, Core, Effect, Fact, Input, SessionId};
+use potluck_scheduler::{Checkpoint, Control, Core, Effect, Fact, Input, SessionId};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinError, JoinHandle},
@@ -24,7 +24,7 @@ use super::{
     board::{self, Devices, Shown},
     chores::Chores,
     journal::{Journal, JournalError},
-    merge::{Bench, MergeError, Order},
+    merge::{Bench, Made, MergeError, Order, Whole},
     snapshots::Snapshots,
 };
 use crate::{
@@ -32,6 +32,7 @@ use crate::{
     clock::Clock,
     disk::Room,
     lineage::Sealer,
+    problem::Problem,
     stores::Stores,
     views::{ContributionRow, JobView, LeaseView, VersionRow},
 };
@@ -62,6 +63,7 @@ pub(crate) struct Newcomer {
 pub(crate) enum Message {
     Join(Newcomer),
     Input(Input),
+    Merged(Box<Made>),
     /// Answered once it is durable, or with why it cannot be done.
     Control(Control, oneshot::Sender<Option<Refusal>>),
     Query(Query),
@@ -79,7 +81,7 @@ pub(crate) enum Query {
     History { after: Option<Version>, rows_max: usize, answer: oneshot::Sender<Vec<VersionRow>> },
     Version { version: Version, answer: oneshot::Sender<Option<VersionRow>> },
     Contributions { after: Option<VolunteerKey>, rows_max: usize, answer: oneshot::Sender<Vec<ContributionRow>> },
-    Lease { task: TaskId, answer: oneshot::Sender<Option<LeaseView>> },
+    Lease { task: TaskId, answer: oneshot::Sender<Result<LeaseView, Problem>> },
 }
 
 /// Why the actor cannot go on. The state in memory is ahead of the log, or the log asks for
@@ -124,6 +126,8 @@ pub(super) struct Parts {
     pub(super) core: Core,
     pub(super) journal: Journal,
     pub(super) bench: Bench,
+    /// The newest version.
+    pub(super) whole: Whole,
     pub(super) mail: mpsc::Receiver<Message>,
     pub(super) outlets: Arc<Outlets>,
     pub(super) stores: Arc<Stores>,
@@ -136,12 +140,21 @@ pub(super) struct Parts {
     pub(super) past: Option<JoinHandle<Result<(), JournalError>>>,
 }
 
+/// The way to one connection.
+struct Outbox {
+    /// What its peer speaks.
+    protocol: u32,
+    queue: mpsc::Sender<Arc<ServerMessage>>,
+}
+
 /// The actor of one job.
 pub(crate) struct Actor {
     card: JobCard,
     core: Core,
     journal: Journal,
     bench: Bench,
+    /// The newest version; while the next one is made, it is in there.
+    whole: Option<Whole>,
     mail: mpsc::Receiver<Message>,
     /// What came while the disk was full; it is next.
     held: VecDeque<Message>,
@@ -149,12 +162,12 @@ pub(crate) struct Actor {
     stores: Arc<Stores>,
     clock: Clock,
     observers: Vec<Observer>,
-    outboxes: BTreeMap<SessionId, mpsc::Sender<Arc<ServerMessage>>>,
+    outboxes: BTreeMap<SessionId, Outbox>,
     devices: Devices,
     shown: Shown,
     /// What was shown last, or could have been; all of it durable.
     last_shown: Shown,
-    merging: Option<JoinHandle<Result<Input, MergeError>>>,
+    merging: Option<JoinHandle<Result<Made, MergeError>>>,
     chores: Chores,
     sealer: Sealer,
     /// Durable already, but shown to nobody yet.
@@ -166,13 +179,15 @@ pub(crate) struct Actor {
 
 impl Actor {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { card, core, journal, bench, mail, outlets, stores, clock, sealer, made, snapshots, past } = parts;
+        let Parts { card, core, journal, bench, whole, mail, outlets, stores, clock, sealer, made, snapshots, past } =
+            parts;
         let chores = Chores::new(card.name.clone(), bench.clone(), Arc::clone(&stores), &core);
         Self {
             card,
             core,
             journal,
             bench,
+            whole: Some(whole),
             mail,
             held: VecDeque::new(),
             outlets,
@@ -262,7 +277,7 @@ impl Actor {
                 _ = room.changed() => Message::Input(Input::Room { is_there: *room.borrow_and_update() == Room::Enough }),
                 merged = finished(&mut self.merging) => {
                     self.merging = None;
-                    Message::Input(merged.map_err(|e| Failure::Broken(e.to_string()))??)
+                    Message::Merged(Box::new(merged.map_err(|e| Failure::Broken(e.to_string()))??))
                 }
                 _ = tidy.tick() => {
                     if sweep_at.take_if(|at| *at <= Instant::now()).is_some() {
@@ -285,17 +300,44 @@ impl Actor {
     }
 
     /// Commits the version that is being made, if it is soon: what is under way need not be done
-    /// twice. One that takes longer is made again at the next start.
+    /// twice. One that takes longer is made again at the next start. Then the newest version is
+    /// stored whole, so that the next start makes nothing again.
     async fn drain(&mut self) -> Result<(), Failure> {
-        if self.merging.is_none() {
-            return Ok(());
+        if self.merging.is_some() {
+            let wait = Duration::from_millis(limits::STOP_MILLIS_MAX);
+            let Ok(merged) = timeout(wait, finished(&mut self.merging)).await else { return Ok(()) };
+            self.merging = None;
+            let merged = merged.map_err(|e| Failure::Broken(e.to_string()))??;
+            self.handle(vec![Message::Merged(Box::new(merged))]).await?;
         }
-        let wait = Duration::from_millis(limits::STOP_MILLIS_MAX);
-        let Ok(merged) = timeout(wait, finished(&mut self.merging)).await else { return Ok(()) };
-        self.merging = None;
-        let merged = merged.map_err(|e| Failure::Broken(e.to_string()))??;
-        self.handle(vec![Message::Input(merged)]).await?;
+        self.checkpoint().await
+    }
+
+    /// Stores the newest version with what the next merge needs, unless it is.
+    async fn checkpoint(&mut self) -> Result<(), Failure> {
+        let version = self.core.state().version();
+        let Some(whole) = self.whole.as_ref().filter(|_| self.core.state().last_checkpoint().version != version) else {
+            return Ok(());
+        };
+        // Where there is no room for it, the next start makes the version again.
+        let checkpoint = match self.bench.store(version, whole).await {
+            Err(error) if error.is_full() => return Ok(self.stores.disk.is_full(&error)),
+            stored => stored?,
+        };
+        let fact = self.checkpoint_fact(checkpoint);
+        match self.journal.append(std::slice::from_ref(&fact)).await {
+            Err(error) if error.is_full() => return Ok(self.stores.disk.is_full(&error)),
+            appended => appended?,
+        }
+        self.core.apply(&fact);
+        self.publish(&[fact]);
         Ok(())
+    }
+
+    /// The fact of a checkpoint whose blobs are durable.
+    fn checkpoint_fact(&self, checkpoint: Checkpoint) -> Fact {
+        let Checkpoint { version, momentum, feedback } = checkpoint;
+        Fact::Checkpointed { at: self.clock.now(), version, momentum, feedback }
     }
 
     /// Decides upon these messages, one append for all of them, then effects and answers. True
@@ -303,7 +345,7 @@ impl Actor {
     async fn handle(&mut self, messages: Vec<Message>) -> Result<bool, Failure> {
         let mut batch = Batch::default();
         for message in messages {
-            self.decide(message, &mut batch);
+            self.decide(message, &mut batch)?;
         }
         let Batch { facts, effects, controls, mut queries, collects, view_changed, failure, stop } = batch;
         self.append(&facts, &mut queries).await?;
@@ -327,6 +369,9 @@ impl Actor {
         }
         if view_changed || !facts.is_empty() {
             self.outlets.changes.send_modify(|revision| *revision += 1);
+        }
+        if facts.iter().any(|fact| matches!(fact, Fact::Finished { .. })) {
+            self.checkpoint().await?;
         }
         if let Some(failure) = failure {
             return Err(failure);
@@ -384,8 +429,9 @@ impl Actor {
         }
     }
 
-    fn decide(&mut self, message: Message, batch: &mut Batch) {
+    fn decide(&mut self, message: Message, batch: &mut Batch) -> Result<(), Failure> {
         match message {
+            Message::Merged(made) => self.merged(*made, batch)?,
             Message::Join(newcomer) => self.join(newcomer, batch),
             Message::Input(mut input) => {
                 self.pin(&mut input);
@@ -407,6 +453,24 @@ impl Actor {
             }
             Message::Stop => batch.stop = true,
         }
+        Ok(())
+    }
+
+    /// A version was made: the one in memory from here on, once the scheduler has committed it.
+    fn merged(&mut self, made: Made, batch: &mut Batch) -> Result<(), Failure> {
+        let Made { version, parts, outer, whole, delta, checkpoint } = made;
+        let input = Input::Merged { version, base: whole.id, delta: BlobId::of(&delta), parts, outer };
+        self.step(&input, batch);
+        if self.core.state().version() != version {
+            return Err(Failure::Broken(format!("{version} was made and is not committed")));
+        }
+        self.whole = Some(whole);
+        if let Some(checkpoint) = checkpoint {
+            let fact = self.checkpoint_fact(checkpoint);
+            self.core.apply(&fact);
+            batch.facts.push(fact);
+        }
+        Ok(())
     }
 
     fn join(&mut self, newcomer: Newcomer, batch: &mut Batch) {
@@ -417,7 +481,7 @@ impl Actor {
             batch.facts.push(fact);
             batch.failure = Some(Failure::Deposed { by: seal.leader, epoch: seal.epoch });
         }
-        self.outboxes.insert(session, outbox);
+        self.outboxes.insert(session, Outbox { protocol, queue: outbox });
         if let Some(message) = self.welcome(protocol) {
             batch.effects.push(Effect::Send { session, message });
         }
@@ -437,6 +501,7 @@ impl Actor {
             challenge_block,
             base: state.base()?,
             seal: self.sealer.seal(state.lineage()).filter(|_| protocol >= 2),
+            deltas: if protocol >= 3 { state.deltas_to(state.version()) } else { Vec::new() },
         })))
     }
 
@@ -481,7 +546,10 @@ impl Actor {
             self.observers.iter().for_each(|observer| observer(&self.card.name, fact));
             match fact {
                 Fact::Committed { version, base, .. } => {
-                    self.stores.publish([*base]);
+                    let bytes = self.whole.as_ref().filter(|whole| whole.id == *base).map(|whole| whole.bytes.clone());
+                    if let Some(making) = self.core.state().making(*version) {
+                        self.stores.publish_version(*base, making, bytes);
+                    }
                     rows.insert(*version);
                 }
                 Fact::Evaluated { version, .. } => drop(rows.insert(*version)),
@@ -493,7 +561,7 @@ impl Actor {
             // Nobody may be looking.
             let _ = self.outlets.rows.send(Arc::new(row));
         }
-        if facts.iter().any(|fact| matches!(fact, Fact::Committed { .. })) {
+        if facts.iter().any(|fact| matches!(fact, Fact::Committed { .. } | Fact::Checkpointed { .. })) {
             self.chores.committed(self.core.state());
             self.start_chores();
         }
@@ -505,20 +573,29 @@ impl Actor {
                 if matches!(&message, ServerMessage::Verdict(verdict) if !verdict.accepted) {
                     self.outlets.refused.fetch_add(1, Ordering::Relaxed);
                 }
-                self.send(session, Arc::new(message));
+                self.send(session, message);
             }
             Effect::Broadcast { message } => self.broadcast(message),
-            Effect::Merge { version, base, momentum, parts, outer } => {
-                let order = Order { version, base, momentum, parts, outer };
-                self.merging = Some(tokio::spawn(merged(self.bench.clone(), order, Arc::clone(&self.stores))));
-            }
+            Effect::Merge { version, parts, outer } => match self.whole.take() {
+                Some(before) => {
+                    let order = Order { version, parts, outer };
+                    let stores = Arc::clone(&self.stores);
+                    self.merging = Some(tokio::spawn(merged(self.bench.clone(), order, before, stores)));
+                }
+                None => tracing::error!("{version} is asked for while another is made"),
+            },
             _ => tracing::error!("the scheduler asks for something that this coordinator does not know"),
         }
     }
 
-    fn send(&mut self, session: SessionId, message: Arc<ServerMessage>) {
-        let Some(outbox) = self.outboxes.get(&session) else { return };
-        if outbox.try_send(message).is_err() {
+    fn send(&mut self, session: SessionId, mut message: ServerMessage) {
+        let Some(Outbox { protocol, queue }) = self.outboxes.get(&session) else { return };
+        if let ServerMessage::Lease(lease) = &mut message
+            && *protocol < 3
+        {
+            lease.deltas.clear();
+        }
+        if queue.try_send(Arc::new(message)).is_err() {
             // Its socket sees the closed queue, closes, and says that it left.
             self.outboxes.remove(&session);
         }
@@ -526,7 +603,8 @@ impl Actor {
 
     fn broadcast(&mut self, message: ServerMessage) {
         let message = Arc::new(message);
-        self.outboxes.retain(|_, outbox| misses(outbox, &message) || outbox.try_send(Arc::clone(&message)).is_ok());
+        let takes = |queue: &mpsc::Sender<_>| misses(queue, &message) || queue.try_send(Arc::clone(&message)).is_ok();
+        self.outboxes.retain(|_, outbox| takes(&outbox.queue));
     }
 
     fn answer(&mut self, query: Query) {
@@ -590,11 +668,13 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 /// A merge, as often as it takes for the disk to take its version.
-async fn merged(bench: Bench, order: Order, stores: Arc<Stores>) -> Result<Input, MergeError> {
+async fn merged(bench: Bench, order: Order, before: Whole, stores: Arc<Stores>) -> Result<Made, MergeError> {
+    let mut made = bench.make(order, before).await?;
     loop {
-        let error = match bench.clone().carry_out(order.clone()).await {
+        let error = match bench.keep(&mut made).await {
+            Ok(()) => return Ok(made),
             Err(error) if error.is_full() => error,
-            other => return other,
+            Err(error) => return Err(error),
         };
         stores.disk.is_full(&error);
         if !stores.disk.wait().await {

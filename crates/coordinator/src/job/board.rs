@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
-use potluck_protocol::{Device, Evaluation, JobCard, Split, TaskId, Version, VolunteerKey, limits};
-use potluck_scheduler::{Core, HandedIn, Leased, RecipeRecord, VersionRecord};
+use potluck_protocol::{Device, ErrorCode, Evaluation, JobCard, Split, TaskId, Version, VolunteerKey, limits};
+use potluck_scheduler::{Core, HandedIn, RecipeRecord, VersionRecord};
 
 use crate::{
     disk::Room,
     log::Head,
+    problem::Problem,
     views::{ChangeRow, Connected, ContributionRow, JobView, LeaseView, LogView, Phase, SplitPair, VersionRow},
 };
 
@@ -110,7 +111,7 @@ pub(super) fn history(core: &Core, after: Option<Version>, rows_max: usize) -> V
 }
 
 fn version_row(record: &VersionRecord) -> VersionRow {
-    let VersionRecord { version, base, at, samples, parts, valid, test } = *record;
+    let VersionRecord { version, base, delta: _, stored: _, at, samples, parts, valid, test } = *record;
     VersionRow {
         version,
         at,
@@ -151,16 +152,24 @@ pub(super) fn contributions(
 }
 
 /// The lease of a task, or what was accepted for it.
-pub(super) fn lease(core: &Core, task: TaskId) -> Option<LeaseView> {
+pub(super) fn lease(core: &Core, task: TaskId) -> Result<LeaseView, Problem> {
     let state = core.state();
+    let encoding = |recipe| state.recipe(recipe).map(|recipe| recipe.update).ok_or_else(|| no_lease(core, task));
     if let Some(HandedIn { volunteer, update, recipe, .. }) = state.handed_in(task) {
-        let (volunteer, accepted, encoding) = (*volunteer, *update, state.recipe(*recipe)?.update);
-        return Some(LeaseView { task, volunteer, trains: accepted.is_some(), expiry_at: 0, accepted, encoding });
+        let (volunteer, accepted, encoding) = (*volunteer, *update, encoding(*recipe)?);
+        return Ok(LeaseView { task, volunteer, trains: accepted.is_some(), expiry_at: 0, accepted, encoding });
     }
-    let leased: &Leased = state.lease(task)?;
+    let leased = state.lease(task).ok_or_else(|| no_lease(core, task))?;
     let (volunteer, trains, expiry_at) = (leased.volunteer, leased.trains(), leased.expiry_at);
-    let encoding = state.recipe(leased.recipe)?.update;
-    Some(LeaseView { task, volunteer, trains, expiry_at, accepted: None, encoding })
+    let encoding = encoding(leased.recipe)?;
+    Ok(LeaseView { task, volunteer, trains, expiry_at, accepted: None, encoding })
+}
+
+fn no_lease(core: &Core, task: TaskId) -> Problem {
+    match core.state().was_leased(task) {
+        true => Problem::new(ErrorCode::LeaseExpired, "the lease of this task is over"),
+        false => Problem::new(ErrorCode::UnknownTask, "no such task is leased"),
+    }
 }
 
 /// Shared, because many pages ask for the same.

@@ -3,8 +3,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use potluck_protocol::{BlobId, JobName};
-use potluck_scheduler::{Core, State};
+use potluck_protocol::{BlobId, JobName, TaskId};
+use potluck_scheduler::{Checkpoint, Core, State};
 use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{keep, merge::Bench};
@@ -15,7 +15,8 @@ use crate::{blobs::BlobError, stores::Stores};
 struct Rubbish {
     uploads: Vec<BlobId>,
     momenta: Vec<BlobId>,
-    bases: Vec<BlobId>,
+    /// Deltas, and parameters that are stored or can be made.
+    versions: Vec<BlobId>,
     /// Everything among the uploads but what the state retains and what tasks name.
     all_uploads_but: Option<BTreeSet<BlobId>>,
     /// Answered once all of it is gone.
@@ -28,42 +29,32 @@ pub(super) struct Chores {
     bench: Bench,
     stores: Arc<Stores>,
     rubbish: Rubbish,
-    /// The momentum of the newest commit.
-    momentum: Option<BlobId>,
+    /// The newest.
+    checkpoint: Checkpoint,
     /// At most one at a time.
     running: JoinSet<()>,
 }
 
 impl Chores {
     pub(super) fn new(job: JobName, bench: Bench, stores: Arc<Stores>, core: &Core) -> Self {
-        let momentum = core.state().momentum();
-        Self { job, bench, stores, rubbish: Rubbish::default(), momentum, running: JoinSet::new() }
+        let checkpoint = *core.state().last_checkpoint();
+        Self { job, bench, stores, rubbish: Rubbish::default(), checkpoint, running: JoinSet::new() }
     }
 
-    /// A version was committed: the one that it pushes out goes, and the momentum before it.
+    /// A version was committed or checkpointed: what it pushes out goes.
     pub(super) fn committed(&mut self, state: &State) {
-        let parameters = state.job().map_or(0, |job| job.facts.parameters);
-        let out = keep::pushed_out(state.version(), parameters).and_then(|version| state.record(version));
-        if let Some(record) = out {
-            let others = state.history().any(|r| r.base == record.base && r.version != record.version);
-            if !others && !state.retained().contains(&record.base) {
-                self.rubbish.bases.push(record.base);
-            }
-        }
-        if state.momentum() != self.momentum {
-            self.rubbish.momenta.extend(self.momentum);
-            self.momentum = state.momentum();
-        }
+        self.rubbish.versions.extend(keep::pushed_out(state));
+        let before = std::mem::replace(&mut self.checkpoint, *state.last_checkpoint());
+        let stays = |id: &BlobId| [self.checkpoint.momentum, self.checkpoint.feedback].contains(&Some(*id));
+        let gone = before.momentum.into_iter().chain(before.feedback).filter(|id| !stays(id));
+        self.rubbish.momenta.extend(gone);
         self.forget_uploads(state);
     }
 
-    /// Uploads whose results will not come any more, or whose merge is done.
+    /// Uploads whose results will not come any more, or whose version is checkpointed.
     pub(super) fn forget_uploads(&mut self, state: &State) {
-        let retained = state.retained();
-        let is_needed = |task| {
-            let waits = state.handed_in(task).and_then(|h| h.update).is_some_and(|id| retained.contains(&id));
-            waits || state.lease(task).is_some()
-        };
+        let unsettled: BTreeSet<TaskId> = state.unsettled().map(|(task, _)| task).collect();
+        let is_needed = |task| unsettled.contains(&task) || state.lease(task).is_some();
         self.rubbish.uploads.extend(self.bench.uploads.forget(is_needed));
     }
 
@@ -103,14 +94,16 @@ impl Chores {
         });
     }
 
-    /// Waits for what is under way.
+    /// Waits for what is under way and does the rest.
     pub(super) async fn done(&mut self) {
+        while self.running.join_next().await.is_some() {}
+        self.start();
         while self.running.join_next().await.is_some() {}
     }
 }
 
 async fn carry_off(rubbish: Rubbish, bench: &Bench, stores: &Stores) -> Result<(), BlobError> {
-    let Rubbish { uploads, momenta, bases, all_uploads_but, waiting } = rubbish;
+    let Rubbish { uploads, momenta, versions, all_uploads_but, waiting } = rubbish;
     // What cannot be deleted does not keep the rest; it is not asked for again, so that the rest is
     // not lost with it.
     let mut result = bench.uploads.delete(uploads).await;
@@ -120,7 +113,7 @@ async fn carry_off(rubbish: Rubbish, bench: &Bench, stores: &Stores) -> Result<(
     for id in momenta {
         result = result.and(bench.momenta.delete(id).await);
     }
-    result = result.and(stores.withdraw(&bases).await);
+    result = result.and(stores.withdraw(&versions).await);
     for answer in waiting {
         // Who asked may wait no more.
         let _ = answer.send(());

@@ -209,7 +209,8 @@ mod tests {
         let contribution = potluck_scheduler::Contribution { task: potluck_protocol::TaskId(1), weight: f32::INFINITY };
         let base = potluck_protocol::BlobId([0; 32]);
         let version = potluck_protocol::Version(1);
-        let fact = Fact::Committed { at: 1, version, base, momentum: None, parts: vec![contribution], outer: None };
+        let parts = vec![contribution];
+        let fact = Fact::Committed { at: 1, version, base, momentum: None, parts, outer: None, delta: None };
         let error = journal.append(&[Fact::Paused { at: 1 }, fact]).await.expect_err("refused");
         assert!(matches!(error, JournalError::Unwritable { .. }), "{error}");
         assert_eq!(open(&log, &folder).await.expect("nothing was written").1, []);

@@ -1,79 +1,152 @@
-//! Which versions' parameters stay on the disk. All of them, as long as that is cheap; then the
-//! newest, and every sixteenth of the older ones.
+//! Which versions can still be had. All of them, as long as that is cheap; then the newest, and every
+//! sixteenth of the older ones. A version that is not stored is made of the stored one before it and
+//! the deltas between, at most fifteen; so these stay that much longer than what is made of them.
 
 use std::collections::BTreeSet;
 
 use potluck_protocol::{BlobId, Version, limits};
-use potluck_scheduler::VersionRecord;
+use potluck_scheduler::{State, VersionRecord};
 
 /// Of the older versions one in so many stays.
-const KEPT_EACH: u64 = 16;
+const KEPT_EACH: u64 = limits::CHECKPOINT_VERSIONS;
 
-/// The newest versions that all stay.
-fn newest_kept(parameters: u64) -> u64 {
-    (limits::BASES_BYTES_MAX / (4 * parameters).max(1)).max(KEPT_EACH)
+/// What is kept of a job whose newest version is `newest`.
+#[derive(Clone, Copy)]
+struct Kept {
+    newest: u64,
+    /// The newest versions that all stay.
+    count: u64,
 }
 
-/// The version that does not stay any more now that `newest` is there, if there is one.
-pub(super) fn pushed_out(newest: Version, parameters: u64) -> Option<Version> {
-    let version = Version(newest.0.checked_sub(newest_kept(parameters))?);
-    (!is_kept(version, newest, parameters)).then_some(version)
+impl Kept {
+    fn new(newest: Version, parameters: u64) -> Self {
+        // A byte a parameter for the delta, four in every sixteenth.
+        let bytes = parameters + 4 * parameters / KEPT_EACH;
+        Self { newest: newest.0, count: (limits::BASES_BYTES_MAX / bytes.max(1)).max(KEPT_EACH) }
+    }
+
+    /// True where the parameters of a version can be had.
+    fn has(self, record: &VersionRecord) -> bool {
+        let VersionRecord { version, stored, .. } = *record;
+        let longer = if stored { KEPT_EACH } else { 0 };
+        version.0 + self.count + longer > self.newest || version.0.is_multiple_of(KEPT_EACH)
+    }
+
+    /// True where its delta stays.
+    fn has_delta(self, version: Version) -> bool {
+        version.0 + self.count + KEPT_EACH > self.newest
+    }
+
+    /// The versions about which this may be the first to say no.
+    fn leaving(self) -> impl Iterator<Item = Version> {
+        [self.count, self.count + KEPT_EACH]
+            .into_iter()
+            .filter_map(move |age| self.newest.checked_sub(age))
+            .map(Version)
+    }
 }
 
-/// True where the parameters of `version` stay while `newest` is the newest.
-fn is_kept(version: Version, newest: Version, parameters: u64) -> bool {
-    version.0 + newest_kept(parameters) > newest.0 || version.0.is_multiple_of(KEPT_EACH)
+/// The blobs that go now that the newest version is there.
+pub(super) fn pushed_out(state: &State) -> Vec<BlobId> {
+    let Some(kept) = kept(state) else { return Vec::new() };
+    superseded(kept.leaving().filter_map(|version| state.record(version)), kept, state)
 }
 
-/// The blobs of versions that do not stay, unless a kept one has the same or somebody still needs
-/// it.
-pub(super) fn superseded<'a>(
-    history: impl Iterator<Item = &'a VersionRecord>,
-    newest: Version,
-    parameters: u64,
-    retained: &BTreeSet<BlobId>,
-) -> Vec<BlobId> {
-    let (kept, gone): (Vec<&VersionRecord>, Vec<_>) = history.partition(|r| is_kept(r.version, newest, parameters));
-    let kept: BTreeSet<BlobId> = kept.into_iter().map(|r| r.base).collect();
-    let gone = gone.into_iter().map(|r| r.base);
-    gone.filter(|base| !kept.contains(base) && !retained.contains(base)).collect()
+/// All that should have gone before.
+pub(super) fn all_pushed_out(state: &State) -> Vec<BlobId> {
+    kept(state).map_or_else(Vec::new, |kept| superseded(state.history(), kept, state))
+}
+
+fn kept(state: &State) -> Option<Kept> {
+    Some(Kept::new(state.version(), state.job()?.facts.parameters))
+}
+
+/// The blobs of versions that do not stay, unless a kept one has the same or somebody still needs it.
+fn superseded<'a>(of: impl Iterator<Item = &'a VersionRecord>, kept: Kept, state: &State) -> Vec<BlobId> {
+    let needed = state.needed();
+    let is_had = |record: &VersionRecord| kept.has(record) || needed.contains(&record.version);
+    let mut gone: Vec<BlobId> = Vec::new();
+    for record in of {
+        gone.extend(Some(record.base).filter(|_| !is_had(record)));
+        gone.extend(record.delta.filter(|_| !kept.has_delta(record.version)));
+    }
+    if gone.is_empty() {
+        return gone;
+    }
+    let had = state.history().filter(|record| is_had(record)).map(|record| record.base);
+    let stays: BTreeSet<BlobId> = had.chain(state.retained()).collect();
+    gone.retain(|id| !stays.contains(id));
+    gone
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(versions: u64, parameters: u64, gone: impl Fn(u64) -> bool) {
-        let history: Vec<VersionRecord> = (0..versions)
-            .map(|version| VersionRecord {
-                version: Version(version),
-                base: BlobId([u8::try_from(version).expect("few"); 32]),
-                at: 0,
-                samples: 0,
-                parts: 1,
-                valid: None,
-                test: None,
-            })
-            .collect();
-        let retained = BTreeSet::from([BlobId([5; 32])]);
-        let expected: Vec<BlobId> = (0..versions).filter(|v| gone(*v)).map(|v| history[v as usize].base).collect();
-        assert_eq!(superseded(history.iter(), Version(versions - 1), parameters, &retained), expected);
-        let one_by_one = (0..versions).filter_map(|newest| pushed_out(Version(newest), parameters));
-        let one_by_one: Vec<BlobId> = one_by_one.map(|v| history[v.0 as usize].base).collect();
-        assert_eq!(one_by_one.into_iter().filter(|base| !retained.contains(base)).collect::<Vec<_>>(), expected);
+    fn record(version: u64, stored: bool) -> VersionRecord {
+        VersionRecord {
+            version: Version(version),
+            base: BlobId([1; 32]),
+            delta: None,
+            stored,
+            at: 0,
+            samples: 0,
+            parts: 1,
+            valid: None,
+            test: None,
+        }
     }
 
     #[test]
     fn small_ones_all_stay() {
-        check(200, 10_000, |_| false);
+        let kept = Kept::new(Version(200_000), 10_000);
+        assert!((0..200_000).step_by(997).all(|v| kept.has(&record(v, false)) && kept.has_delta(Version(v))));
     }
 
     #[test]
-    fn of_large_ones_the_newest_every_sixteenth_and_the_needed_stay() {
-        let parameters = limits::PARAMETERS_MAX;
-        let newest = newest_kept(parameters);
-        assert_eq!(newest, 32);
-        check(100, parameters, |v| v + newest < 100 && v % 16 != 0 && v != 5);
+    fn of_large_ones_the_newest_and_every_sixteenth_stay() {
+        let count = Kept::new(Version(0), limits::PARAMETERS_MAX).count;
+        assert_eq!(count, 102);
+        for newest in 0..400 {
+            let kept = Kept::new(Version(newest), limits::PARAMETERS_MAX);
+            for v in 0..=newest {
+                assert_eq!(kept.has(&record(v, false)), v + count > newest || v % 16 == 0, "{v} of {newest}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_version_is_made_of_stays_as_long_as_it() {
+        // A stop stores a version in between; whichever it is, nothing that is made of it outlives it.
+        for between in 0..40 {
+            for newest in 0..400 {
+                let kept = Kept::new(Version(newest), limits::PARAMETERS_MAX);
+                let is_stored = |v: u64| v.is_multiple_of(16) || v == between;
+                for v in (0..=newest).filter(|v| kept.has(&record(*v, is_stored(*v)))) {
+                    let from = (0..=v).rev().find(|v| is_stored(*v)).expect("the first is stored");
+                    assert!(kept.has(&record(from, true)) && v - from < 16, "{v} of {newest} is made of {from}");
+                    assert!((from + 1..=v).all(|v| kept.has_delta(Version(v))));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_leaves_once() {
+        for newest in 1..400 {
+            let (before, after) = (Kept::new(Version(newest - 1), limits::PARAMETERS_MAX), newest);
+            let after = Kept::new(Version(after), limits::PARAMETERS_MAX);
+            let leaving: BTreeSet<Version> = after.leaving().collect();
+            for v in 0..newest {
+                for stored in [false, true] {
+                    if before.has(&record(v, stored)) && !after.has(&record(v, stored)) {
+                        assert!(leaving.contains(&Version(v)));
+                    }
+                }
+                if before.has_delta(Version(v)) && !after.has_delta(Version(v)) {
+                    assert!(leaving.contains(&Version(v)));
+                }
+            }
+        }
     }
 }

@@ -1,12 +1,15 @@
-//! Carries a merge out: reads the updates, merges, steps, stores the new version. Which updates and
-//! with what weight was decided by the scheduler; it is told once everything is durable.
+//! Carries merges out: reads the updates, merges, steps, stores what leads to the new version; and
+//! does the same again after a start, until the newest version is there. Which updates and with what
+//! weight was decided by the scheduler; it is told once everything is durable.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use potluck_protocol::{BlobId, OuterStep, Version, limits};
-use potluck_scheduler::{Contribution, Input, MergePart};
-use potluck_update::{DecodeError, Scaled, bytes_from_weights, decode, merge_scaled, outer_step, weights_from_bytes};
+use potluck_scheduler::{Checkpoint, Contribution, Fold, MergePart, State};
+use potluck_update::{
+    DecodeError, Global, Scaled, Stepped, bytes_from_weights, decode, merge_scaled, weights_from_bytes,
+};
 
 use super::uploads::Uploads;
 use crate::{
@@ -14,9 +17,10 @@ use crate::{
     folder::Folder,
 };
 
-/// Why a merge cannot be carried out.
+/// Why a version cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum MergeError {
+#[non_exhaustive]
+pub enum MergeError {
     /// Something cannot be read or written.
     #[error("{version} cannot be made: {error}")]
     Blob {
@@ -32,6 +36,20 @@ pub(super) enum MergeError {
         version: Version,
         /// Why.
         error: DecodeError,
+    },
+    /// A version came out other than it was.
+    #[error(
+        "{version} is {expected} in the log, but its checkpoint and its updates make {made}: this program or a file of \
+         the folder is not what it was. Start the program that served this folder last, or restore the folder from a \
+         backup"
+    )]
+    OtherVersion {
+        /// The version.
+        version: Version,
+        /// What the log says.
+        expected: BlobId,
+        /// What came out.
+        made: BlobId,
     },
     /// The merge itself broke.
     #[error("{version} cannot be made: {reason}")]
@@ -54,29 +72,46 @@ impl MergeError {
 #[derive(Clone)]
 pub(super) struct Order {
     pub(super) version: Version,
-    pub(super) base: BlobId,
-    pub(super) momentum: Option<BlobId>,
     pub(super) parts: Vec<MergePart>,
     pub(super) outer: OuterStep,
+}
+
+/// A version that was made.
+pub(crate) struct Made {
+    pub(super) version: Version,
+    pub(super) parts: Vec<Contribution>,
+    pub(super) outer: OuterStep,
+    pub(super) whole: Whole,
+    /// What leads to it from the version before.
+    pub(super) delta: Bytes,
+    /// Where it was time for a checkpoint.
+    pub(super) checkpoint: Option<Checkpoint>,
+}
+
+/// A version with what the next merge needs, and its parameters as they are served.
+pub(crate) struct Whole {
+    pub(super) global: Global,
+    pub(super) bytes: Bytes,
+    pub(super) id: BlobId,
+}
+
+impl Whole {
+    fn new(global: Global) -> Self {
+        let bytes = Bytes::from(bytes_from_weights(&global.theta));
+        Self { id: BlobId::of(&bytes), bytes, global }
+    }
 }
 
 /// What a merge reads from and writes to.
 #[derive(Clone)]
 pub(super) struct Bench {
     pub(super) blobs: Blobs,
+    /// Outer momenta and feedback.
     pub(super) momenta: Blobs,
     pub(super) uploads: Arc<Uploads>,
     pub(super) parameters: usize,
     /// Kept while a merge runs, so that the folder is not free before it is done.
     pub(super) folder: Arc<Folder>,
-}
-
-/// Everything that the arithmetic needs.
-struct Inputs {
-    theta: Bytes,
-    momentum: Option<Bytes>,
-    /// Each with its bytes.
-    updates: Vec<(MergePart, Bytes)>,
 }
 
 impl Bench {
@@ -85,59 +120,120 @@ impl Bench {
         self.folder.may_delete()
     }
 
-    /// Makes the version. When it returns, its blobs are durable. Where it would hold NaN or
-    /// infinity it is the same as the one before: a job that goes on with what it has can still be
-    /// trained, stopped and read, one without its next version cannot.
-    pub(super) async fn carry_out(self, order: Order) -> Result<Input, MergeError> {
-        let version = order.version;
-        let blob = |error| MergeError::Blob { version, error };
-        let inputs = self.read(&order).await.map_err(blob)?;
-        let (parameters, outer) = (self.parameters, order.outer);
-        let made = tokio::task::spawn_blocking(move || compute(inputs, parameters, outer));
-        let made = made.await.map_err(|e| MergeError::Broken { version, reason: e.to_string() })?;
-        let (theta, momentum) = made.map_err(|error| MergeError::Decode { version, error })?;
-        let parts: Vec<Contribution> = order.parts.iter().map(|part| part.contribution).collect();
-        if !theta.iter().chain(momentum.iter().flatten()).all(|value| value.is_finite()) {
-            tracing::error!(
-                "{version} would hold NaN or infinity and is left as the version before: the training diverges; \
-                 a smaller train.lr may help"
-            );
-            return Ok(Input::Merged { version, base: order.base, momentum: order.momentum, parts, outer });
-        }
-        let base = self.blobs.put(bytes_from_weights(&theta).into()).await.map_err(blob)?;
-        let momentum = match momentum {
-            Some(momentum) => Some(self.momenta.put(bytes_from_weights(&momentum).into()).await.map_err(blob)?),
-            None => None,
-        };
-        Ok(Input::Merged { version, base, momentum, parts, outer })
+    /// Makes the version after `before`. Writes nothing.
+    pub(super) async fn make(&self, order: Order, before: Whole) -> Result<Made, MergeError> {
+        let (version, outer) = (order.version, order.outer);
+        let parts = order.parts.iter().map(|part| part.contribution).collect();
+        let (whole, delta) = self.step(order, before.global).await?;
+        Ok(Made { version, parts, outer, whole, delta, checkpoint: None })
     }
 
-    async fn read(&self, order: &Order) -> Result<Inputs, BlobError> {
-        let theta = self.blobs.get(order.base, limits::BLOB_BYTES_MAX).await?;
-        let momentum = match order.momentum {
-            Some(id) => Some(self.momenta.get(id, limits::BLOB_BYTES_MAX).await?),
-            None => None,
-        };
-        let mut updates = Vec::with_capacity(order.parts.len());
-        for part in &order.parts {
-            updates.push((*part, self.uploads.bytes(part.update, part.encoding).await?));
+    /// Stores the delta of a version and, for each sixteenth, a checkpoint. When it returns, all of it
+    /// is durable; where it fails it may be called again.
+    pub(super) async fn keep(&self, made: &mut Made) -> Result<(), MergeError> {
+        let version = made.version;
+        self.blobs.put(made.delta.clone()).await.map_err(|error| MergeError::Blob { version, error })?;
+        if version.0.is_multiple_of(limits::CHECKPOINT_VERSIONS) {
+            made.checkpoint = Some(self.store(version, &made.whole).await?);
         }
-        Ok(Inputs { theta, momentum, updates })
+        Ok(())
+    }
+
+    /// Stores a version with what the next merge needs. When it returns, all of it is durable.
+    pub(super) async fn store(&self, version: Version, whole: &Whole) -> Result<Checkpoint, MergeError> {
+        let put = async || {
+            let Global { theta: _, momentum, feedback } = &whole.global;
+            self.blobs.put(whole.bytes.clone()).await?;
+            let momentum = match momentum {
+                Some(momentum) => Some(self.momenta.put(bytes_from_weights(momentum).into()).await?),
+                None => None,
+            };
+            let feedback = match feedback.is_empty() {
+                true => None,
+                false => Some(self.momenta.put(bytes_from_weights(feedback).into()).await?),
+            };
+            Ok(Checkpoint { version, momentum, feedback })
+        };
+        put().await.map_err(|error| MergeError::Blob { version, error })
+    }
+
+    /// The newest version: the last checkpoint, and the merges since once more. Each version must come
+    /// out as its fact says.
+    pub(super) async fn restore(&self, state: &State) -> Result<Whole, MergeError> {
+        let mut whole = self.read_checkpoint(state).await?;
+        for Fold { version, parts, outer } in state.folds().iter().cloned() {
+            let (made, delta) = self.step(Order { version, parts, outer }, whole.global).await?;
+            whole = made;
+            let record = state.record(version);
+            let expected = record.map_or(whole.id, |record| record.base);
+            if whole.id != expected {
+                return Err(MergeError::OtherVersion { version, expected, made: whole.id });
+            }
+            // Whoever holds the version before asks for it, and a disk may have lost it.
+            let got = self.blobs.put(delta).await.map_err(|error| MergeError::Blob { version, error })?;
+            if let Some(expected) = record.and_then(|record| record.delta).filter(|expected| *expected != got) {
+                return Err(MergeError::OtherVersion { version, expected, made: got });
+            }
+        }
+        Ok(whole)
+    }
+
+    async fn read_checkpoint(&self, state: &State) -> Result<Whole, MergeError> {
+        let Checkpoint { version, momentum, feedback } = *state.last_checkpoint();
+        let decoded = |bytes: &[u8]| {
+            weights_from_bytes(bytes, self.parameters).map_err(|error| MergeError::Decode { version, error })
+        };
+        let read = async |store: &Blobs, id: BlobId| {
+            let bytes =
+                store.get(id, limits::BLOB_BYTES_MAX).await.map_err(|error| MergeError::Blob { version, error })?;
+            decoded(&bytes)
+        };
+        let missing = || MergeError::Broken { version, reason: "the log has no such version".to_owned() };
+        let base = state.record(version).ok_or_else(missing)?.base;
+        let mut global = Global::new(read(&self.blobs, base).await?);
+        if let Some(id) = momentum {
+            global.momentum = Some(read(&self.momenta, id).await?);
+        }
+        if let Some(id) = feedback {
+            global.feedback = read(&self.momenta, id).await?;
+        }
+        Ok(Whole::new(global))
+    }
+
+    async fn step(&self, order: Order, global: Global) -> Result<(Whole, Bytes), MergeError> {
+        let Order { version, parts, outer } = order;
+        let mut updates = Vec::with_capacity(parts.len());
+        for part in parts {
+            let bytes = self.uploads.bytes(part.update, part.encoding).await;
+            updates.push((part, bytes.map_err(|error| MergeError::Blob { version, error })?));
+        }
+        let count = self.parameters;
+        let stepped = tokio::task::spawn_blocking(move || {
+            let merged = merged(&updates, count).map_err(|error| MergeError::Decode { version, error })?;
+            drop(updates);
+            let mut global = global;
+            let broken = || MergeError::Broken { version, reason: "the version before it is not finite".to_owned() };
+            let Stepped { delta, moved } = global.step(&merged, outer).ok_or_else(broken)?;
+            if !moved {
+                tracing::error!(
+                    "{version} would hold NaN or infinity and is left as the version before: the training diverges; \
+                     a smaller train.lr may help"
+                );
+            }
+            Ok((Whole::new(global), Bytes::from(delta)))
+        });
+        stepped.await.map_err(|e| MergeError::Broken { version, reason: e.to_string() })?
     }
 }
 
-type Made = (Vec<f32>, Option<Vec<f32>>);
-
-fn compute(inputs: Inputs, count: usize, outer: OuterStep) -> Result<Made, DecodeError> {
-    let Inputs { theta, momentum, updates } = inputs;
-    let mut theta = weights_from_bytes(&theta, count)?;
-    let mut momentum = momentum.map(|bytes| weights_from_bytes(&bytes, count)).transpose()?;
-    let decoded = |(part, bytes): (MergePart, Bytes)| Ok((part, decode(part.encoding, count, &bytes)?));
-    let parts: Vec<(MergePart, Vec<f32>)> = updates.into_iter().map(decoded).collect::<Result<_, DecodeError>>()?;
-    let scaled = parts.iter().map(|(part, values)| (part.contribution.weight, part.scale, values));
+/// The merged update of these, each with its bytes.
+fn merged(updates: &[(MergePart, Bytes)], count: usize) -> Result<Vec<f32>, DecodeError> {
+    let values = updates.iter().map(|(part, bytes)| decode(part.encoding, count, bytes));
+    let values: Vec<Vec<f32>> = values.collect::<Result<_, DecodeError>>()?;
+    let parts = updates.iter().zip(&values);
+    let scaled = parts.map(|((part, _), values)| (part.contribution.weight, part.scale, values));
     let parts: Vec<Scaled<'_>> = scaled.map(|(weight, scale, values)| Scaled { weight, scale, values }).collect();
-    outer_step(&mut theta, &mut momentum, &merge_scaled(&parts), outer);
-    Ok((theta, momentum))
+    Ok(merge_scaled(&parts))
 }
 
 #[cfg(test)]
@@ -163,22 +259,20 @@ mod tests {
             folder: Arc::new(Folder::open(&folder.path().join("data")).expect("a folder")),
         };
         // Whichever way the step goes, one of the two overflows.
-        let base = bench.blobs.put(bytes_from_weights(&[3e38, -3e38]).into()).await.expect("stored");
+        let before = Whole::new(Global::new(vec![3e38, -3e38]));
+        let id = before.id;
         let bytes = Bytes::from(potluck_update::encode(encoding, &[3e38, 3e38]));
         let facts =
             uploads.facts((BlobId::of(&bytes), encoding), bytes.clone(), &Semaphore::new(1)).await.expect("decoded");
         uploads.keep(TaskId(1), facts, bytes).await.expect("kept");
         let contribution = Contribution { task: TaskId(1), weight: 1.0 };
         let outer = OuterStep { lr: 1.0, momentum: 0.5 };
-        let order = Order {
-            version: Version(1),
-            base,
-            momentum: None,
-            parts: vec![MergePart { contribution, scale: 1.0, update: facts.id, encoding }],
-            outer,
-        };
-        let merged = bench.carry_out(order).await.expect("merged");
-        let expected = Input::Merged { version: Version(1), base, momentum: None, parts: vec![contribution], outer };
-        assert_eq!(merged, expected);
+        let parts = vec![MergePart { contribution, scale: 1.0, update: facts.id, encoding }];
+        let order = Order { version: Version(1), parts, outer };
+        let mut made = bench.make(order, before).await.expect("merged");
+        assert_eq!((made.whole.id, &made.whole.global.momentum), (id, &None));
+        bench.keep(&mut made).await.expect("stored");
+        let delta = BlobId::of(&made.delta);
+        bench.blobs.get(delta, 100).await.expect("a delta that leads nowhere");
     }
 }

@@ -39,6 +39,7 @@ use crate::{
 pub(crate) use actor::{Actor, Message, Newcomer, Query};
 pub use journal::JournalError;
 pub(crate) use journal::{FACT_SCHEMA, fact_of};
+pub use merge::MergeError;
 pub use open::{OpenError, size_problem};
 pub(crate) use open::{Opened, Premises, open};
 pub(crate) use uploads::Uploads;
@@ -307,8 +308,9 @@ impl Job {
         self.ask(|answer| Message::Query(Query::Contributions { after, rows_max, answer })).await
     }
 
-    pub(crate) async fn lease(&self, task: TaskId) -> Result<Option<LeaseView>, Problem> {
-        self.ask(|answer| Message::Query(Query::Lease { task, answer })).await
+    /// Who holds a task; refused with its own code where it never was leased, and where that is over.
+    pub(crate) async fn lease(&self, task: TaskId) -> Result<LeaseView, Problem> {
+        self.ask(|answer| Message::Query(Query::Lease { task, answer })).await?
     }
 
     /// Takes in an update whose sender was checked: decodes it, and stores it if it is good.
@@ -349,7 +351,7 @@ impl Job {
         volunteer: VolunteerKey,
         id: BlobId,
     ) -> Result<Option<UpdateFacts>, Problem> {
-        let lease = self.lease(statement.task).await?;
+        let lease = self.lease(statement.task).await.ok();
         let Some(lease) = lease.filter(|lease| lease.trains && lease.volunteer == volunteer) else { return Ok(None) };
         let Fixed { uploads, stores, .. } = &self.fixed;
         uploads.recall(statement.task, (id, lease.encoding), &stores.decoding).await.map_err(|e| self.internal(&e))

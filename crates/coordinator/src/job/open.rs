@@ -2,7 +2,7 @@
 //! every later one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::Path,
     sync::Arc,
 };
@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use potluck_data::{DataError, EncodedBlock, Ingested, ModelFiles};
 use potluck_graph::Program;
 use potluck_protocol::{BlobId, Difference, JobCard, JobFile, LeaderId, ProgramFacts, limits};
-use potluck_scheduler::{Core, Dataset, Fact, Job as Made};
+use potluck_scheduler::{Checkpoint, Core, Dataset, Fact, Job as Made};
 use tokio::sync::mpsc;
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
     actor::Parts,
     journal::{Journal, JournalError, fact_of},
     keep,
-    merge::Bench,
+    merge::{Bench, MergeError, Whole},
     snapshots::{self, Snapshots},
     uploads::Uploads,
 };
@@ -53,6 +53,9 @@ pub enum OpenError {
     /// A blob cannot be used.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// The newest version cannot be made again.
+    #[error(transparent)]
+    Version(#[from] MergeError),
     /// The stored program is none.
     #[error("its program cannot be read ({0}): was it made by a newer Potluck?")]
     Program(String),
@@ -155,7 +158,7 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
     let program = Program::parse(&program_json).map_err(|e| OpenError::Program(e.to_string()))?;
     let uploads = Uploads::new(stores.updates_of(&name)?, program.parameter_count());
     let uploads = Arc::new(if *keep_updates { uploads.archiving(archive) } else { uploads });
-    uploads.pin_accepted(core.state().waiting());
+    uploads.pin_accepted(core.state().unsettled());
     let bench = Bench {
         blobs: stores.blobs.clone(),
         momenta: stores.momenta_of(&name)?,
@@ -163,9 +166,11 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
         parameters: program.parameter_count(),
         folder: Arc::clone(folder),
     };
+    // First: it makes deltas again that the disk has lost.
+    let whole = bench.restore(core.state()).await?;
     needed::check(stores, &name, core.state(), Depth::Start).await?;
     forget_old_momenta(&core, &bench.momenta).await?;
-    publish(&core, made, stores).await?;
+    publish(&core, made, &whole, stores).await?;
     let past = kept.map(|to| {
         let (uploads, job) = (Arc::clone(&uploads), name.clone());
         let archives = *keep_updates;
@@ -188,6 +193,7 @@ pub(crate) async fn open(file: &JobFile, base_folder: &Path, premises: &Premises
         core,
         journal,
         bench,
+        whole,
         mail,
         outlets: Arc::clone(&outlets),
         stores: Arc::clone(stores),
@@ -275,10 +281,11 @@ fn accepted_by(fact: &Fact) -> Option<BlobId> {
     if let Fact::ResultAccepted { update, .. } = fact { Some(*update) } else { None }
 }
 
-/// What a crash between a merge and its commit left behind.
+/// What a crash beside a checkpoint left behind.
 async fn forget_old_momenta(core: &Core, momenta: &Blobs) -> Result<(), BlobError> {
+    let Checkpoint { version: _, momentum, feedback } = *core.state().last_checkpoint();
     for id in momenta.list().await? {
-        if core.state().momentum() != Some(id) {
+        if ![momentum, feedback].contains(&Some(id)) {
             momenta.delete(id).await?;
         }
     }
@@ -286,15 +293,19 @@ async fn forget_old_momenta(core: &Core, momenta: &Blobs) -> Result<(), BlobErro
 }
 
 /// Lets volunteers fetch what they need, never the test split.
-async fn publish(core: &Core, made: &Made, stores: &Stores) -> Result<(), BlobError> {
+async fn publish(core: &Core, made: &Made, whole: &Whole, stores: &Stores) -> Result<(), BlobError> {
     let state = core.state();
     let Dataset { train, valid, test: _, files } = &made.dataset;
     stores.publish(train.iter().chain(valid).map(|&(id, _)| id));
     stores.publish(files.values().copied().chain([made.program]));
-    let retained = state.retained();
-    let gone = keep::superseded(state.history(), state.version(), made.facts.parameters, &retained);
-    stores.publish(state.history().map(|record| record.base).filter(|base| !gone.contains(base)));
-    stores.withdraw(&gone).await
+    let gone: HashSet<BlobId> = keep::all_pushed_out(state).into_iter().collect();
+    for record in state.history().filter(|record| !gone.contains(&record.base)) {
+        let bytes = (record.version == state.version()).then(|| whole.bytes.clone());
+        if let Some(making) = state.making(record.version) {
+            stores.publish_version(record.base, making, bytes);
+        }
+    }
+    stores.withdraw(&gone.into_iter().collect::<Vec<_>>()).await
 }
 
 fn card(file: &JobFile, program: ProgramFacts) -> JobCard {

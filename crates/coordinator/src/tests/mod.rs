@@ -14,4 +14,5 @@ mod site;
 mod snapshots;
 mod socket;
 mod uploads;
+mod versions;
 mod whole_job;

@@ -84,7 +84,7 @@ async fn check<F: Future<Output = ()>>(end: impl FnOnce(Site) -> F) {
 }
 
 /// Ends a coordinator without a word, and waits until its last append has ended.
-async fn kill(site: Site) {
+pub(super) async fn kill(site: Site) {
     let folder = site.coordinator.folder.path().to_owned();
     drop(site);
     let free = async {

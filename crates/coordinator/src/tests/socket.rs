@@ -127,11 +127,11 @@ async fn more_leases_than_one_may_hold_cannot_be_released() {
 async fn other_protocols_are_told_to_reload() {
     let ground = Ground::new();
     let site = ground.start().await;
-    for (min, max, word) in [(0, 0, "older"), (3, 9, "newer")] {
+    for (min, max, word) in [(0, 0, "older"), (4, 9, "newer")] {
         let mut client = Client::silent(&site, 1).await;
         client.send(&client.hello(min, max)).await;
         match client.receive().await {
-            ServerMessage::Reload { protocol_min: 1, protocol_max: 2, reason } => assert!(reason.contains(word)),
+            ServerMessage::Reload { protocol_min: 1, protocol_max: 3, reason } => assert!(reason.contains(word)),
             other => panic!("expected reload, got {other:?}"),
         }
         assert_eq!(client.close_code().await, Some(1000));
@@ -139,7 +139,7 @@ async fn other_protocols_are_told_to_reload() {
     let mut client = Client::silent(&site, 1).await;
     client.send(&client.hello(0, 9)).await;
     match client.receive().await {
-        ServerMessage::Welcome(welcome) => assert_eq!((welcome.protocol, welcome.seal.is_some()), (2, true)),
+        ServerMessage::Welcome(welcome) => assert_eq!((welcome.protocol, welcome.seal.is_some()), (3, true)),
         other => panic!("expected welcome, got {other:?}"),
     }
 }

@@ -129,16 +129,18 @@ fn folder_of(ground: &Ground, id: BlobId) -> std::path::PathBuf {
 }
 
 #[tokio::test]
-async fn every_commit_names_what_is_stored_and_drops_what_was_merged() {
+async fn every_commit_names_its_delta_and_the_end_is_stored_whole() {
     let ground = Ground::new();
     let site = ground.start().await;
     finish(&site).await;
+    tokio::time::timeout(super::site::PATIENCE, site.coordinator.finished()).await.expect("in time").expect("finished");
     site.coordinator.shutdown().await;
     let (state, facts) = ground.state_in_log();
     let mut merged = BTreeSet::new();
     for fact in &facts {
-        if let Fact::Committed { base, parts, .. } = fact {
-            assert!(folder_of(&ground, *base).is_file());
+        if let Fact::Committed { version, base, delta, parts, .. } = fact {
+            assert!(folder_of(&ground, delta.expect("a delta")).is_file());
+            assert_eq!(folder_of(&ground, *base).is_file(), version.0 == 3, "only the last is stored whole");
             assert!(parts.iter().all(|part| merged.insert(part.task)), "no task is merged twice");
         }
     }
@@ -151,8 +153,9 @@ async fn every_commit_names_what_is_stored_and_drops_what_was_merged() {
         };
         folders.map(inside).sum()
     };
-    assert!(state.momentum().is_some());
-    assert_eq!((files("updates"), files("momenta")), (0, 1));
+    let checkpoint = state.last_checkpoint();
+    assert_eq!((checkpoint.version.0, checkpoint.momentum.is_some(), checkpoint.feedback.is_some()), (3, true, true));
+    assert_eq!((files("updates"), files("momenta")), (0, 2));
 }
 
 #[tokio::test]

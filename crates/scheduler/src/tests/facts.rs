@@ -53,6 +53,7 @@ fn facts([first, second, third, fourth]: [f32; 4]) -> [Fact; 6] {
             momentum: None,
             parts: vec![Contribution { task, weight: first }],
             outer: Some(potluck_protocol::OuterStep { lr: second, momentum: third }),
+            delta: Some(blob("delta")),
         },
         Fact::Evaluated {
             at,

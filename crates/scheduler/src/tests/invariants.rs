@@ -99,7 +99,7 @@ impl Auditor {
                 self.end_lease(*task);
                 assert!(self.evaluated.insert((*version, *split == Split::Test)), "{version} {split:?} twice");
             }
-            Fact::Began { .. } | Fact::Deposed { .. } => {}
+            Fact::Began { .. } | Fact::Deposed { .. } | Fact::Checkpointed { .. } => {}
             Fact::Paused { .. } => {
                 assert!(!std::mem::replace(&mut self.is_paused, true) && self.finished.is_none());
             }

@@ -180,6 +180,7 @@ impl Stage {
                 self.tell(format!("accepted {task}: {samples} samples{}", if *late { ", late" } else { "" }));
             }
             Fact::Committed { version, parts, .. } => self.tell(format!("committed {version}:{}", shares(parts))),
+            Fact::Checkpointed { version, .. } => self.tell(format!("checkpointed {version}")),
             Fact::ModeChanged { mode, .. } => self.tell(format!("mode {mode:?}")),
             Fact::Evaluated { version, split, evaluation, .. } => {
                 self.tell(format!("evaluated {version} {split:?}: {}", evaluation.accuracy));
@@ -209,20 +210,14 @@ impl Stage {
                 let text = self.text_of(message);
                 self.tell(format!("-> all: {text}"));
             }
-            Effect::Merge { version, parts, outer, momentum, .. } => {
+            Effect::Merge { version, parts, outer, .. } => {
                 let contributions: Vec<Contribution> = parts.iter().map(|part| part.contribution).collect();
                 let of_recipe = self.core.state().job().map(|job| job.recipe.outer.lr);
                 let rate = if of_recipe == Some(outer.lr) { String::new() } else { format!("rate {:.2}, ", outer.lr) };
                 self.tell(format!("merge {version}, {rate}momentum {}:{}", outer.momentum, shares(&contributions)));
-                let base = blob(&format!("{version}"));
-                let stepped = if outer.momentum > 0.0 { Some(blob(&format!("m{version}"))) } else { *momentum };
-                self.merge = Some(Input::Merged {
-                    version: *version,
-                    base,
-                    momentum: stepped,
-                    parts: contributions,
-                    outer: *outer,
-                });
+                let (version, outer, parts) = (*version, *outer, contributions);
+                let (base, delta) = (blob(&format!("{version}")), blob(&format!("d{version}")));
+                self.merge = Some(Input::Merged { version, base, delta, parts, outer });
             }
         }
     }

@@ -206,9 +206,27 @@ impl World {
             Event::Merged(process, merged) => {
                 if process == self.process {
                     self.step(*merged);
+                    self.checkpoint();
                 }
             }
         }
+    }
+
+    /// The shell's own fact, every third version; in between the updates have to stay.
+    fn checkpoint(&mut self) {
+        let version = self.core.state().version();
+        if version.0.is_multiple_of(3) && self.core.state().last_checkpoint().version != version {
+            let fact = Fact::Checkpointed { at: self.now, version, momentum: None, feedback: None };
+            self.core.apply(&fact);
+            self.auditor.observe(&fact);
+            self.log.push(fact);
+        }
+        let state = self.core.state();
+        let since = state.last_checkpoint().version.0 + 1..=state.version().0;
+        assert!(state.folds().iter().map(|fold| fold.version.0).eq(since), "each version since is made again");
+        let retained = state.retained();
+        let made_from = state.folds().iter().flat_map(|fold| &fold.parts).map(|part| part.update);
+        assert!(made_from.into_iter().all(|update| retained.contains(&update)), "its updates stay");
     }
 
     fn step(&mut self, input: Input) -> Vec<Effect> {
@@ -232,17 +250,12 @@ impl World {
                 self.receive(agent, *session, message);
             }
             Effect::Broadcast { .. } => {}
-            Effect::Merge { version, base, momentum, parts, outer } => {
-                assert_eq!((*version, Some(*base)), (self.core.state().version().next(), self.core.state().base()));
+            Effect::Merge { version, parts, outer } => {
+                assert_eq!(*version, self.core.state().version().next());
                 let contributions: Vec<Contribution> = parts.iter().map(|p| p.contribution).collect();
-                let stepped = if outer.momentum > 0.0 { Some(blob(&format!("m{version}"))) } else { *momentum };
-                let merged = Input::Merged {
-                    version: *version,
-                    base: blob(&format!("{version}")),
-                    momentum: stepped,
-                    parts: contributions,
-                    outer: *outer,
-                };
+                let (base, delta) = (blob(&format!("{version}")), blob(&format!("d{version}")));
+                let (version, parts, outer) = (*version, contributions, *outer);
+                let merged = Input::Merged { version, base, delta, parts, outer };
                 let delay = 1 + self.random.below(300);
                 self.at(delay, Event::Merged(self.process, Box::new(merged)));
             }

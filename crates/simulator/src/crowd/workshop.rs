@@ -12,7 +12,7 @@ use potluck_engine::Engine;
 use potluck_graph::Program;
 use potluck_protocol::{BlobId, Evaluation, OuterStep, Task, TaskId, UpdateEncoding};
 use potluck_scheduler::{MergePart, UpdateFacts};
-use potluck_update::{Scaled, bytes_from_weights, decode, encode, merge_scaled, norm, outer_step, weights_from_bytes};
+use potluck_update::{Global, Scaled, bytes_from_weights, decode, encode, merge_scaled, norm, weights_from_bytes};
 use potluck_volunteer::{Blob, Choice, Pace, Run, Share, StopFlag, TaskRunner};
 
 pub(crate) struct Workshop {
@@ -23,6 +23,8 @@ pub(crate) struct Workshop {
     blobs: BTreeMap<BlobId, Blob>,
     /// Tasks that are out.
     tasks: BTreeMap<TaskId, Task>,
+    /// The newest version, once there was a merge.
+    global: Option<Global>,
 }
 
 impl Workshop {
@@ -30,7 +32,7 @@ impl Workshop {
         let runner = TaskRunner::new(pollster::block_on(Engine::open(Choice::Cpu))?);
         let program_id = BlobId::of(program.to_json().as_bytes());
         let (blobs, tasks) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { program: Arc::new(program), program_id, runner, encoding, blobs, tasks })
+        Ok(Self { program: Arc::new(program), program_id, runner, encoding, blobs, tasks, global: None })
     }
 
     pub(crate) fn program_id(&self) -> BlobId {
@@ -82,16 +84,13 @@ impl Workshop {
         outcome.and_then(|outcome| outcome.evaluation).context("an evaluation that was not stopped has a result")
     }
 
-    /// The parameters of the next version, and its momentum.
-    pub(super) fn merge(
-        &mut self,
-        (base, momentum): (BlobId, Option<BlobId>),
-        parts: &[MergePart],
-        outer: OuterStep,
-    ) -> Result<(BlobId, Option<BlobId>)> {
+    /// The parameters of the version after `before`.
+    pub(super) fn merge(&mut self, before: Option<BlobId>, parts: &[MergePart], outer: OuterStep) -> Result<BlobId> {
         let (encoding, count) = (self.encoding, self.program.parameter_count());
-        let mut theta = self.weights(base)?;
-        let mut momentum = momentum.map(|id| self.weights(id)).transpose()?;
+        let mut global = match self.global.take() {
+            Some(global) => global,
+            None => Global::new(self.weights(before.context("a job has a first version")?)?),
+        };
         let decoded = |part: &MergePart| Ok(decode(encoding, count, &self.blob(part.update)?)?);
         let values: Vec<Vec<f32>> = parts.iter().map(decoded).collect::<Result<_>>()?;
         let scaled: Vec<Scaled<'_>> = parts
@@ -99,12 +98,14 @@ impl Workshop {
             .zip(&values)
             .map(|(part, values)| Scaled { weight: part.contribution.weight, scale: part.scale, values })
             .collect();
-        anyhow::ensure!(outer_step(&mut theta, &mut momentum, &merge_scaled(&scaled), outer), "training diverged");
+        let stepped = global.step(&merge_scaled(&scaled), outer);
+        anyhow::ensure!(stepped.is_some_and(|stepped| stepped.moved), "training diverged");
         for part in parts {
             self.blobs.remove(&part.update);
         }
-        let momentum = momentum.map(|momentum| self.put(bytes_from_weights(&momentum)));
-        Ok((self.put(bytes_from_weights(&theta)), momentum))
+        let base = self.put(bytes_from_weights(&global.theta));
+        self.global = Some(global);
+        Ok(base)
     }
 }
 

@@ -56,7 +56,7 @@ enum Event {
     Computed(u64, TaskId),
     Sent(u64, TaskId),
     Leave(u64),
-    Merged(BlobId, Option<BlobId>, Vec<Contribution>, OuterStep),
+    Merged(BlobId, Vec<Contribution>, OuterStep),
     Evaluated(Box<Task>),
     WorkerAsks,
 }
@@ -169,9 +169,12 @@ impl World {
             Event::Computed(id, task) => self.computed(id, task),
             Event::Sent(id, task) => self.sent(id, task),
             Event::Leave(id) => self.leave(id),
-            Event::Merged(base, momentum, parts, outer) => {
+            Event::Merged(made, parts, outer) => {
                 let version = self.core.state().version().next();
-                self.step(&Input::Merged { version, base, momentum, parts, outer });
+                self.step(&Input::Merged { version, base: made, delta: made, parts, outer });
+                // As a coordinator does, so that the updates before it need not be remembered.
+                let at = self.now;
+                self.core.apply(&Fact::Checkpointed { at, version, momentum: None, feedback: None });
             }
             Event::Evaluated(task) => self.evaluated(*task),
             Event::WorkerAsks => self.step(&Input::Asked { session: WORKER }),
@@ -210,15 +213,13 @@ impl World {
         match effect {
             Effect::Send { session, message } => self.receive(session, message),
             Effect::Broadcast { .. } => {}
-            Effect::Merge { version, base, parts, momentum, outer } => {
+            Effect::Merge { version, parts, outer } => {
                 let millis = MERGE_MILLIS + parts.len() as u64 * 4 * self.job.parameters / MERGE_BYTES_PER_MILLI;
-                let made = self.at_work(|workshop| workshop.merge((base, momentum), &parts, outer));
-                let (base, momentum) = made.unwrap_or_else(|| {
-                    let base = BlobId::of(format!("{version}").as_bytes());
-                    (base, if outer.momentum > 0.0 { Some(base) } else { momentum })
-                });
+                let before = self.core.state().base();
+                let made = self.at_work(|workshop| workshop.merge(before, &parts, outer));
+                let base = made.unwrap_or_else(|| BlobId::of(format!("{version}").as_bytes()));
                 let parts = parts.iter().map(|part| part.contribution).collect();
-                self.put(millis, Event::Merged(base, momentum, parts, outer));
+                self.put(millis, Event::Merged(base, parts, outer));
             }
             _ => {}
         }

@@ -326,7 +326,7 @@ fn parse(text: &str) -> Result<ServerMessage, String> {
 
 /// Whether this job fits a volunteer at all, before anything of it is fetched.
 fn fits(welcome: &Welcome) -> Result<(), String> {
-    let Welcome { protocol, job, program: _, recipe, challenge_block: _, base: _, seal: _ } = welcome;
+    let Welcome { protocol, job, program: _, recipe, challenge_block: _, base: _, seal: _, deltas: _ } = welcome;
     if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(protocol) {
         return Err(format!("the coordinator chose protocol {protocol}, which is not spoken here"));
     }

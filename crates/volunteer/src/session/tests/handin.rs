@@ -12,7 +12,12 @@ fn evaluations_have_no_update_to_upload() {
         Script::asked(),
         |s| {
             let task = s.job.evaluation(4);
-            s.says(&ServerMessage::Lease(Box::new(Lease { task, deadline_millis: 9000, expiry_millis: 9000 })));
+            s.says(&ServerMessage::Lease(Box::new(Lease {
+                task,
+                deadline_millis: 9000,
+                expiry_millis: 9000,
+                deltas: Vec::new(),
+            })));
             s.fetched();
             let evaluation = potluck_protocol::Evaluation { loss: 0.5, accuracy: 0.5, samples: 32 };
             let (update, train_loss, evaluation) = (None, None, Some(evaluation));
