@@ -31,6 +31,11 @@ impl Cache {
         Some(Arc::clone(blob))
     }
 
+    /// True where the blob is here; it does not count as used.
+    pub(crate) fn holds(&self, id: BlobId) -> bool {
+        self.blobs.contains_key(&id)
+    }
+
     /// Keeps the blob, if it fits at all.
     pub(crate) fn insert(&mut self, id: BlobId, blob: Blob) {
         if blob.len() > self.bytes_max || self.get(id).is_some() {

@@ -57,14 +57,37 @@ impl Fetcher {
     pub(super) fn begin(&mut self, wanted: impl IntoIterator<Item = (BlobId, usize)>) {
         self.gathering.clear();
         for (id, bytes_max) in wanted {
-            let here = self.cache.get(id).filter(|blob| blob.len() <= bytes_max);
-            let want = Want { bytes_max, here, failures: 0, resting: false, bytes: 0, total: None };
-            self.gathering.entry(id).or_insert(want);
+            self.want(id, bytes_max);
         }
     }
 
     pub(super) fn abandon(&mut self) {
         self.gathering.clear();
+    }
+
+    /// True where this blob is in memory.
+    pub(super) fn holds(&self, id: BlobId) -> bool {
+        self.cache.holds(id)
+    }
+
+    /// Adds a blob to the gathering.
+    pub(super) fn want(&mut self, id: BlobId, bytes_max: usize) {
+        let here = self.cache.get(id).filter(|blob| blob.len() <= bytes_max);
+        let want = Want { bytes_max, here, failures: 0, resting: false, bytes: 0, total: None };
+        self.gathering.entry(id).or_insert(want);
+    }
+
+    /// Takes a blob out of the gathering.
+    pub(super) fn forgo(&mut self, id: BlobId) {
+        self.gathering.remove(&id);
+    }
+
+    /// A blob that was made here, from what was gathered; its name was checked.
+    pub(super) fn made(&mut self, id: BlobId, bytes: Vec<u8>) {
+        let blob = Arc::new(bytes);
+        self.cache.insert(id, Arc::clone(&blob));
+        let (bytes_max, here) = (blob.len(), Some(blob));
+        self.gathering.insert(id, Want { bytes_max, here, failures: 0, resting: false, bytes: 0, total: None });
     }
 
     /// What to fetch now, with the most bytes that each may have.

@@ -7,6 +7,7 @@
 
 mod api;
 mod backoff;
+mod chain;
 mod fetcher;
 mod handin;
 mod link;
@@ -26,7 +27,7 @@ use potluck_protocol::{BlobId, Device, Lease, Millis, Seal, TaskId, Welcome, lim
 
 use crate::report::{LocalCode, VolunteerEvent, WaitingFor};
 pub use api::{Action, Config, Event, LinkId, TimerId};
-use {backoff::Backoff, fetcher::Fetcher, handin::Handin};
+use {backoff::Backoff, chain::Chain, fetcher::Fetcher, handin::Handin};
 
 /// See the module.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub struct Session {
     answer_by: Option<Millis>,
 
     fetcher: Fetcher,
+    /// How the parameters of what is gathered are made, where they are not fetched whole.
+    chain: Option<Chain>,
     program: Option<(BlobId, Arc<Program>)>,
     /// What was measured, on which program.
     device: Option<(BlobId, Device)>,
@@ -155,6 +158,7 @@ impl Session {
             waiting: None,
             answer_by: None,
             fetcher: Fetcher::new(config.cache_bytes_max),
+            chain: None,
             program: None,
             device: None,
             work: Work::None,

@@ -5,9 +5,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use potluck_graph::Program;
-use potluck_protocol::{BlobId, ClientMessage, Device, Task, TaskId, TaskKind, Welcome, limits};
+use potluck_protocol::{BlobId, ClientMessage, DeltaStep, Device, Lease, Task, TaskId, TaskKind, Welcome, limits};
 
-use super::{Action, Held, Link, Purpose, Session, Wish, Work, backoff::TRANSFER, fetcher::Arrival};
+use super::{Action, Held, Link, Purpose, Session, Wish, Work, backoff::TRANSFER, chain::Chain, fetcher::Arrival};
 use crate::{
     report::{LocalCode, VolunteerEvent, WorkKind},
     work::{Challenge, Outcome, Run},
@@ -72,7 +72,7 @@ impl Session {
         }
         if matches!(self.work, Work::ChallengeGathering | Work::Gathering(_)) {
             self.fetch_due();
-            if self.fetcher.is_complete() {
+            if self.fetcher.is_complete() && self.followed_chain() {
                 self.gathered();
             }
         }
@@ -81,14 +81,15 @@ impl Session {
     fn begin_something(&mut self) {
         let Some((_, welcome)) = self.joined() else { return };
         if self.device.is_none() {
-            let wanted = challenge_blobs(welcome);
+            let (wanted, base, deltas) = (challenge_blobs(welcome), welcome.base, welcome.deltas.clone());
             self.work = Work::ChallengeGathering;
-            self.fetcher.begin(wanted);
+            self.gather(wanted, base, &deltas);
             return self.show(VolunteerEvent::Downloading { bytes: 0, total: None });
         }
         while let Some(held) = self.queue.pop_front() {
             if self.now.saturating_sub(held.at) < held.lease.expiry_millis {
-                self.fetcher.begin(task_blobs(&held.lease.task, welcome_parameters(&self.link)));
+                let Lease { task, deltas, .. } = &held.lease;
+                self.gather(task_blobs(task), task.base, deltas);
                 self.work = Work::Gathering(Box::new(held));
                 return;
             }
@@ -96,6 +97,40 @@ impl Session {
         if self.may_ask() {
             self.ask();
         }
+    }
+
+    /// Starts gathering these blobs and the parameters `base`, by deltas where that is fewer bytes.
+    fn gather(&mut self, wanted: impl IntoIterator<Item = (BlobId, usize)>, base: BlobId, deltas: &[DeltaStep]) {
+        let parameters = welcome_parameters(&self.link);
+        self.chain = Chain::new(base, deltas, parameters, |id| self.fetcher.holds(id));
+        self.fetcher.begin(wanted);
+        match &self.chain {
+            Some(chain) => chain.blobs().for_each(|(id, bytes_max)| self.fetcher.want(id, bytes_max)),
+            None => self.fetcher.want(base, (parameters * 4) as usize),
+        }
+    }
+
+    /// Makes the parameters of what was gathered; false where they have to be fetched whole instead.
+    fn followed_chain(&mut self) -> bool {
+        let Some(chain) = self.chain.take() else { return true };
+        let fetcher = &mut self.fetcher;
+        match chain.follow(|id| fetcher.get(id)) {
+            Some(bytes) => {
+                fetcher.made(chain.to(), bytes);
+                true
+            }
+            None => {
+                self.fetch_whole(&chain);
+                false
+            }
+        }
+    }
+
+    /// The deltas lead nowhere.
+    fn fetch_whole(&mut self, chain: &Chain) {
+        chain.blobs().for_each(|(id, _)| self.fetcher.forgo(id));
+        self.fetcher.want(chain.to(), chain.bytes());
+        self.fetch_due();
     }
 
     fn fetch_due(&mut self) {
@@ -121,7 +156,10 @@ impl Session {
                 let millis = self.span(TRANSFER, failures);
                 self.sleep(millis, Purpose::Fetch(id));
             }
-            Arrival::GivenUp => self.gave_up(code, &format!("blob {id}: {detail}")),
+            Arrival::GivenUp => match self.chain.take_if(|chain| chain.blobs().any(|(of, _)| of == id)) {
+                Some(chain) => self.fetch_whole(&chain),
+                None => self.gave_up(code, &format!("blob {id}: {detail}")),
+            },
         }
     }
 
@@ -317,19 +355,15 @@ fn welcome_parameters(link: &Link) -> u64 {
     if let Link::Joined(_, welcome) = link { welcome.job.program.parameters } else { limits::PARAMETERS_MAX }
 }
 
-fn challenge_blobs(welcome: &Welcome) -> Vec<(BlobId, usize)> {
-    let base_bytes = (welcome.job.program.parameters * 4) as usize;
-    vec![
-        (welcome.program, limits::PROGRAM_BYTES_MAX),
-        (welcome.base, base_bytes),
-        (welcome.challenge_block, limits::BLOCK_BYTES_MAX),
-    ]
+/// All but the parameters.
+fn challenge_blobs(welcome: &Welcome) -> [(BlobId, usize); 2] {
+    [(welcome.program, limits::PROGRAM_BYTES_MAX), (welcome.challenge_block, limits::BLOCK_BYTES_MAX)]
 }
 
-fn task_blobs(task: &Task, parameters: u64) -> BTreeMap<BlobId, usize> {
+/// All but the parameters.
+fn task_blobs(task: &Task) -> BTreeMap<BlobId, usize> {
     let blocks = task.blocks.iter().map(|id| (*id, limits::BLOCK_BYTES_MAX));
-    let rest = [(task.program, limits::PROGRAM_BYTES_MAX), (task.base, (parameters * 4) as usize)];
-    blocks.chain(rest).collect()
+    blocks.chain([(task.program, limits::PROGRAM_BYTES_MAX)]).collect()
 }
 
 /// What is wrong with a task, before anything of it is fetched.

@@ -1,5 +1,6 @@
 //! Rules of the session, one case each, as scripts of what happens and what is done about it.
 
+mod deltas;
 mod handin;
 mod link;
 mod tasks;
