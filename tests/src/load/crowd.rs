@@ -29,7 +29,7 @@ enum Event {
     Tick,
     Ask(SessionId),
     Finish(SessionId, Box<Lease>),
-    Merged { base: BlobId, momentum: Option<BlobId>, parts: Vec<Contribution>, outer: OuterStep },
+    Merged { base: BlobId, parts: Vec<Contribution>, outer: OuterStep },
 }
 
 /// A visitor, or the worker that evaluates.
@@ -104,7 +104,7 @@ impl Crowd {
     /// # Panics
     /// Where the log cannot be written.
     pub fn grow(mut self, facts: u64) {
-        while self.head.seq < facts || self.core.state().waiting().next().is_some() {
+        while self.head.seq < facts || self.core.state().unsettled().next().is_some() {
             let ((at, _), event) = self.queue.pop_first().expect("ticks never end");
             self.now = at;
             self.handle(event);
@@ -134,9 +134,13 @@ impl Crowd {
             }
             Event::Ask(session) => self.step(&Input::Asked { session }),
             Event::Finish(session, lease) => self.finish(session, &lease),
-            Event::Merged { base, momentum, parts, outer } => {
+            Event::Merged { base, parts, outer } => {
                 let version = self.core.state().version().next();
-                self.step(&Input::Merged { version, base, momentum, parts, outer });
+                self.step(&Input::Merged { version, base, delta: base, parts, outer });
+                // Stored whole each time: a start has no updates here to make anything again.
+                let stored = Fact::Checkpointed { at: self.now, version, momentum: None, feedback: None };
+                self.core.apply(&stored);
+                self.append(&stored);
             }
         }
     }
@@ -221,9 +225,10 @@ impl Crowd {
                 self.at(retry_millis, Event::Ask(session));
             }
             // Every version has the parameters of the first: a start reads those of the last one.
-            Effect::Merge { base, momentum, parts, outer, .. } => {
+            Effect::Merge { parts, outer, .. } => {
+                let base = self.core.state().base().expect("a first version");
                 let parts = parts.into_iter().map(|part| part.contribution).collect();
-                self.at(50, Event::Merged { base, momentum, parts, outer });
+                self.at(50, Event::Merged { base, parts, outer });
             }
             _ => {}
         }

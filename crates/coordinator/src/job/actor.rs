@@ -321,12 +321,18 @@ impl Actor {
         };
         // Where there is no room for it, the next start makes the version again.
         let checkpoint = match self.bench.store(version, whole).await {
-            Err(error) if error.is_full() => return Ok(self.stores.disk.is_full(&error)),
+            Err(error) if error.is_full() => {
+                self.stores.disk.is_full(&error);
+                return Ok(());
+            }
             stored => stored?,
         };
         let fact = self.checkpoint_fact(checkpoint);
         match self.journal.append(std::slice::from_ref(&fact)).await {
-            Err(error) if error.is_full() => return Ok(self.stores.disk.is_full(&error)),
+            Err(error) if error.is_full() => {
+                self.stores.disk.is_full(&error);
+                return Ok(());
+            }
             appended => appended?,
         }
         self.core.apply(&fact);
