@@ -20,31 +20,46 @@ const SHORT: (&str, &str) = ("budget_samples", "budget_samples = 1536");
 /// Volunteers at work.
 const VOLUNTEERS: usize = 2;
 
+/// What happens to an append, in words.
+const FAULTS: [&str; 3] = ["fails", "is torn", "freezes"];
+
 /// Plans each fault for so many appends, spread over a job from its first to its last; all of them
-/// where `positions` is large.
+/// where `positions` is large. The three go side by side: most of a run is a restarted job that waits
+/// for whoever was at work.
 pub fn appends(positions: usize, seed: u64, mut tell: impl FnMut(&str)) -> Vec<Tally> {
+    let count = count_appends(&runtime());
+    let places = super::sample(&(0..count).collect::<Vec<_>>(), positions, &mut SplitMix64::new(seed));
+    let tallies = std::thread::scope(|threads| {
+        let at_work = FAULTS.map(|what| {
+            let places = &places;
+            threads.spawn(move || faults(what, places, seed))
+        });
+        at_work.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    tell(&format!("appends: {} places done", places.len()));
+    tallies.into()
+}
+
+fn runtime() -> Runtime {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let count = count_appends(&runtime);
-    let mut random = SplitMix64::new(seed);
-    let places = super::sample(&(0..count).collect::<Vec<_>>(), positions, &mut random);
-    let mut tallies = Vec::new();
-    for (what, is_freeze) in [("fails", false), ("is torn", false), ("freezes", true)] {
-        let mut tally = Tally::new(&format!("an append {what}"));
-        for &at in &places {
-            let fault = match (what, is_freeze) {
-                (_, true) => Fault::Freeze,
-                ("fails", _) => Fault::Fail,
-                // A batch of this job has up to a handful of facts.
-                _ => Fault::Tear(random.below(4) as usize),
-            };
-            let outcome = runtime.block_on(disturbed(at, fault)).unwrap_or_else(Outcome::Violated);
-            tally.enter(&format!("append {at}, {fault:?}"), outcome);
-        }
-        tell(&format!("an append {what}: {} places done", places.len()));
-        tallies.push(tally);
+    runtime.expect("a runtime")
+}
+
+/// One fault at each of these places.
+fn faults(what: &str, places: &[u64], seed: u64) -> Tally {
+    let (runtime, mut random) = (runtime(), SplitMix64::new(seed));
+    let mut tally = Tally::new(&format!("an append {what}"));
+    for &at in places {
+        let fault = match what {
+            "fails" => Fault::Fail,
+            "freezes" => Fault::Freeze,
+            // A batch of this job has up to a handful of facts.
+            _ => Fault::Tear(random.below(4) as usize),
+        };
+        let outcome = runtime.block_on(disturbed(at, fault)).unwrap_or_else(Outcome::Violated);
+        tally.enter(&format!("append {at}, {fault:?}"), outcome);
     }
-    tallies
+    tally
 }
 
 fn count_appends(runtime: &Runtime) -> u64 {

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, path::Path};
 
 use potluck_coordinator::{
-    Audit, BlobError, Coordinator, EventLog, JournalError, LogError, OpenError, Record, SqliteLog, StartError,
+    Audit, AuditError, BlobError, Coordinator, EventLog, JournalError, LogError, OpenError, Record, SqliteLog,
+    StartError,
 };
 use potluck_protocol::{BlobId, JobFile, JobName};
 use serde_json::Value;
@@ -135,8 +136,7 @@ impl Ground {
         if id.is_some_and(|id| self.needed.contains(&id)) {
             return Some("a blob that the job needs was harmed, and nobody noticed".to_owned());
         }
-        let mut audit = Audit::new(job_name());
-        if let Err(error) = self.runtime.block_on(audit.advance(folder)) {
+        if let Err(error) = self.runtime.block_on(audit(folder)) {
             return Some(format!("what the start wrote was built on the harm: {error}"));
         }
         let found = match records(folder) {
@@ -159,8 +159,7 @@ impl Ground {
         let (coordinator, url) = started.map_err(Box::new)?;
         let shown = shown(&url);
         let seen = self.runtime.block_on(async {
-            let mut audit = Audit::new(job_name());
-            match audit.advance(folder).await.map_err(|e| e.to_string()).and(shown) {
+            match audit(folder).await.and(shown) {
                 Ok(shown) => Seen::Shown(shown),
                 Err(error) => match timeout(PATIENCE, coordinator.failed()).await {
                     Ok(reason) => Seen::Stopped(reason),
@@ -185,6 +184,15 @@ pub(super) fn builder(job: &Job, folder: &Path) -> potluck_coordinator::Builder 
 
 pub(super) fn job_name() -> JobName {
     Job::NAME.parse().expect("a name")
+}
+
+/// What is wrong with the log, seen from the outside. An audit also reads the parameters of versions
+/// that the job is past, and names what it cannot read; the job does without them.
+async fn audit(folder: &Path) -> Result<(), String> {
+    match Audit::new(job_name()).advance(folder).await {
+        Ok(()) | Err(AuditError::Blob(_)) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn records(folder: &Path) -> Result<Vec<Record>, LogError> {
@@ -214,16 +222,25 @@ async fn work(job: &Job, evaluates: bool) -> Result<Served, StartError> {
     Ok(Served(coordinator))
 }
 
-/// The folder as it is when nothing was written between two looks.
+/// The folder as it is when nothing is being written: two looks see the same, and the log ends where
+/// its witness says. An append that waits for its sync is in the one and not yet in the other.
 fn quiet_image(folder: &Path) -> Image {
     let mut before = Image::read(folder).expect("readable");
     loop {
         let image = Image::read(folder).expect("readable");
-        if image == before {
+        if image == before && is_at_rest(&image) {
             return image;
         }
         before = image;
     }
+}
+
+fn is_at_rest(image: &Image) -> bool {
+    let copy = tempfile::tempdir().expect("a folder");
+    image.write(copy.path(), None).expect("written");
+    let heads = std::fs::read_to_string(copy.path().join("potluck.heads")).unwrap_or_default();
+    let seen = heads.split(' ').nth(1).and_then(|seq| seq.parse().ok());
+    records(copy.path()).is_ok_and(|records| seen == Some(records.len()))
 }
 
 /// What a page shows of the job, less what every start changes; an error where the job has stopped.
