@@ -415,7 +415,10 @@ impl Actor {
             match message {
                 None | Some(Message::Stop) => return false,
                 // What the facts on the way need no more is still needed until they are durable.
-                Some(Message::Collect(_)) => {}
+                Some(Message::Collect(answer)) => {
+                    // Who asked may wait no more.
+                    let _ = answer.send(());
+                }
                 Some(Message::Query(query)) => self.held.extend(self.answer_meanwhile(query).map(Message::Query)),
                 Some(message) => self.held.push_back(message),
             }

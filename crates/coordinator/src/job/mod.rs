@@ -277,7 +277,14 @@ impl Job {
             Problem::new(ErrorCode::Internal, format!("job {}: {detail}", self.name()))
         };
         self.mail(question(answer)).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())
+        match answered.await {
+            Ok(answer) => Ok(answer),
+            Err(_) => {
+                // It is about to end, and says why before it is gone.
+                self.mailbox.closed().await;
+                Err(gone())
+            }
+        }
     }
 
     /// The owner's word; returns once it is durable, or with the reason why it cannot be done.
