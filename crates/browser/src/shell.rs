@@ -18,7 +18,7 @@ use wasm_bindgen_futures::spawn_local;
 
 use crate::{
     clock::{BrowserPace, Clock},
-    crash, http,
+    crash, http, kept,
     key::Key,
     options::StartOptions,
     socket,
@@ -50,6 +50,7 @@ pub(crate) async fn run(
         // Only the jitter of retries hangs on it.
         seed: (js_sys::Math::random() * (1u64 << 53) as f64) as u64,
         cache_bytes_max: limits::BLOB_CACHE_BYTES_MAX,
+        kept: kept::find(&address).await,
         haste: 1,
     };
     let pace = BrowserPace { clock: clock.clone(), share };
@@ -143,6 +144,10 @@ impl Shell {
             Action::Challenge(challenge) => self.work.challenge(challenge),
             Action::Run(run) => self.work.run(run),
             Action::Halt => self.work.halt(),
+            Action::Keep { version } => {
+                let address = Rc::clone(&self.address);
+                spawn_local(async move { kept::keep(&address, &version).await });
+            }
             Action::Report(event) => tell(&self.listener, &event),
             // An action that is newer than this shell has nobody to carry it out.
             other => crash::tell(&format!("unknown action {other:?}")),

@@ -123,6 +123,10 @@ pub const TEXT_BYTES_MAX: u64 = INGEST_VALUES_MAX as u64;
 /// (2 x 100 MiB) and the blocks of two tasks (2 x 64 x 512 KiB = 64 MiB).
 pub const BLOB_CACHE_BYTES_MAX: usize = (2 * FIRST_DOWNLOAD_BYTES_MAX as usize) + 2 * TASK_BLOCKS_MAX * BLOCK_BYTES_MAX;
 
+/// Bytes of a version that a volunteer keeps for its next visit. One comes every few seconds, and is
+/// written whole: 16 MiB every ten seconds are 1.6 MiB/s, what a tab may do to a visitor's disk.
+pub const KEPT_VERSION_BYTES_MAX: usize = 16 << 20;
+
 /// Fetches that one volunteer has under way: browsers open six connections to a host, one is left
 /// for an upload and one for the page.
 pub const FETCHES_MAX: usize = 4;

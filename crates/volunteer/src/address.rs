@@ -59,6 +59,11 @@ impl Address {
         format!("{base}/api/v1/jobs/{job}")
     }
 
+    /// What the version of an earlier visit is called where it is kept; nothing is there to be fetched.
+    pub fn kept_version(&self) -> String {
+        format!("{}/kept-version", self.job())
+    }
+
     /// A blob.
     pub fn blob(&self, id: BlobId) -> String {
         format!("{}/api/v1/blobs/{id}", self.base)

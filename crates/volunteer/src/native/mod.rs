@@ -185,6 +185,7 @@ impl Volunteer {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             seed: key::random_seed()?,
             cache_bytes_max: limits::BLOB_CACHE_BYTES_MAX,
+            kept: None,
             haste,
         };
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
@@ -282,6 +283,8 @@ impl Shell {
             Action::Sleep { timer, millis } => {
                 self.timers.insert((Instant::now() + Duration::from_millis(millis), timer));
             }
+            // Who starts this program stays, and fetches a whole version once.
+            Action::Keep { version: _ } => {}
             Action::Report(event) => {
                 if let VolunteerEvent::Credited { tasks, samples, .. } = event {
                     self.tally = (tasks, samples);

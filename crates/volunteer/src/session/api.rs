@@ -162,7 +162,7 @@ pub enum Event {
     Stop,
 }
 
-/// What is to be done. Every action but `Report`, `Send`, `Halt` and `Close` is answered by exactly
+/// What is to be done. Every action but `Report`, `Send`, `Halt`, `Keep` and `Close` is answered by exactly
 /// one event (progress aside), however late.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -218,6 +218,12 @@ pub enum Action {
         /// After how long.
         millis: Millis,
     },
+    /// Keep this version for the next visit, in the place of the one that is kept. A shell that keeps
+    /// nothing may pass over it.
+    Keep {
+        /// Its parameters.
+        version: Blob,
+    },
     /// Tell whoever watches. After one that [`VolunteerEvent::is_last`] nothing follows.
     Report(VolunteerEvent),
 }
@@ -235,6 +241,9 @@ pub struct Config {
     pub seed: u64,
     /// Bytes of blobs to keep in memory; [`potluck_protocol::limits::BLOB_CACHE_BYTES_MAX`] unless memory is short.
     pub cache_bytes_max: usize,
+    /// The version that was kept in an earlier visit: where deltas lead on from it, they are fetched and
+    /// not the whole.
+    pub kept: Option<Vec<u8>>,
     /// Every wait before trying again is divided by this: 1 for visitors, of whom there may be
     /// thousands; more for a few workers of the owner's own.
     pub haste: u32,

@@ -53,6 +53,13 @@ impl Fetcher {
         Self { cache: Cache::new(cache_bytes_max), under_way: BTreeSet::new(), gathering: BTreeMap::new() }
     }
 
+    /// Takes in a blob from before; its name is what its bytes say.
+    pub(super) fn hold(&mut self, bytes: Vec<u8>) -> BlobId {
+        let id = BlobId::of(&bytes);
+        self.cache.insert(id, Arc::new(bytes));
+        id
+    }
+
     /// Starts gathering these blobs, none longer than its bound. Abandons what was gathered before.
     pub(super) fn begin(&mut self, wanted: impl IntoIterator<Item = (BlobId, usize)>) {
         self.gathering.clear();

@@ -57,6 +57,8 @@ pub struct Session {
     fetcher: Fetcher,
     /// How the parameters of what is gathered are made, where they are not fetched whole.
     chain: Option<Chain>,
+    /// The version that the shell keeps.
+    kept: Option<BlobId>,
     program: Option<(BlobId, Arc<Program>)>,
     /// What was measured, on which program.
     device: Option<(BlobId, Device)>,
@@ -141,7 +143,9 @@ const REPORT_MILLIS_MIN: Millis = 100;
 
 impl Session {
     /// A session that waits for [`Event::Start`].
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
+        let mut fetcher = Fetcher::new(config.cache_bytes_max);
+        let kept = config.kept.take().map(|version| fetcher.hold(version));
         Self {
             now: 0,
             actions: Vec::new(),
@@ -157,8 +161,9 @@ impl Session {
             asked: false,
             waiting: None,
             answer_by: None,
-            fetcher: Fetcher::new(config.cache_bytes_max),
+            fetcher,
             chain: None,
+            kept,
             program: None,
             device: None,
             work: Work::None,

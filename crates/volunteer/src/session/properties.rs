@@ -86,7 +86,8 @@ fn device() -> Device {
 impl World {
     fn new() -> Self {
         let (job, volunteer) = (Job::name(), Job::volunteer());
-        let config = Config { job, volunteer, build: String::new(), seed: 3, cache_bytes_max: 600, haste: 1 };
+        let config =
+            Config { job, volunteer, build: String::new(), seed: 3, cache_bytes_max: 600, kept: None, haste: 1 };
         Self {
             job: Job::new(),
             session: Session::new(config),
@@ -147,6 +148,7 @@ impl World {
             Action::Sleep { timer, millis } => {
                 assert!(self.timers.insert(timer, self.now + millis).is_none());
             }
+            Action::Keep { version } => assert!(version.len() <= limits::KEPT_VERSION_BYTES_MAX),
             Action::Report(event) => self.last = event.is_last(),
         }
     }

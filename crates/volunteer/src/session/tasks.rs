@@ -9,6 +9,7 @@ use potluck_protocol::{BlobId, ClientMessage, DeltaStep, Device, Lease, Task, Ta
 
 use super::{Action, Held, Link, Purpose, Session, Wish, Work, backoff::TRANSFER, chain::Chain, fetcher::Arrival};
 use crate::{
+    cache::Blob,
     report::{LocalCode, VolunteerEvent, WorkKind},
     work::{Challenge, Outcome, Run},
 };
@@ -208,6 +209,7 @@ impl Session {
             return;
         };
         self.fetcher.abandon();
+        self.keep(welcome.base, &base);
         self.work = Work::Challenging;
         self.show(VolunteerEvent::CheckingDevice);
         let recipe = welcome.recipe;
@@ -226,10 +228,18 @@ impl Session {
         let blocks: Option<Vec<_>> = task.blocks.iter().map(|id| self.fetcher.get(*id)).collect();
         let (Some(base), Some(blocks)) = (self.fetcher.get(task.base), blocks) else { return };
         self.fetcher.abandon();
+        self.keep(task.base, &base);
         let (kind, steps) = (work_kind(task.kind), task.steps);
         self.show(VolunteerEvent::Helping { task: task.id, kind, step: 0, steps, loss: None });
         self.work = Work::Running(held);
         self.actions.push(Action::Run(Box::new(Run { task, program, base, blocks })));
+    }
+
+    /// Has a version kept for the next visit.
+    fn keep(&mut self, id: BlobId, version: &Blob) {
+        if version.len() <= limits::KEPT_VERSION_BYTES_MAX && self.kept.replace(id) != Some(id) {
+            self.actions.push(Action::Keep { version: Arc::clone(version) });
+        }
     }
 
     /// The gathered program, parsed once, and a look at whether the parameters are as many as its.

@@ -26,6 +26,7 @@ fn greets_fetches_measures_and_asks() {
             fetch program <= 1048576
             fetch block 0 <= 524288
             fetch base <= 92
+            keep base
             report {"type":"checking_device"}
             challenge with 432 bytes of data
             report {"type":"fallback","reason":"no GPU"}

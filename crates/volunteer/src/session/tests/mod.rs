@@ -27,7 +27,7 @@ struct Script {
 
 fn config() -> Config {
     let (job, volunteer) = (Job::name(), Job::volunteer());
-    Config { job, volunteer, build: "test".to_owned(), seed: 1, cache_bytes_max: 1 << 20, haste: 1 }
+    Config { job, volunteer, build: "test".to_owned(), seed: 1, cache_bytes_max: 1 << 20, kept: None, haste: 1 }
 }
 
 fn device() -> Device {
@@ -160,6 +160,7 @@ fn describe(job: &Job, action: &Action) -> String {
         Action::Upload { task, bytes } => format!("upload {} bytes of task {task}", bytes.len()),
         Action::Sign { task, .. } => format!("sign task {task}"),
         Action::Sleep { millis, .. } => format!("sleep {millis}"),
+        Action::Keep { version } => format!("keep {}", name(job, BlobId::of(version))),
         Action::Report(VolunteerEvent::Joined { .. }) => "report joined".to_owned(),
         Action::Report(VolunteerEvent::Device { .. }) => "report device".to_owned(),
         Action::Report(event) => format!("report {}", serde_json::to_string(event).expect("serialises")),
