@@ -105,6 +105,11 @@ impl Running {
         (self.child.wait().expect("its status"), self.everything())
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// SIGTERM, as a service manager stops a process.
     ///
     /// # Panics

@@ -304,8 +304,9 @@ impl Coordinator {
     }
 
     /// Stops: accepts nothing more, closes sockets and event streams, takes in what was received,
-    /// and returns when the log is closed and the folder is free.
-    pub async fn shutdown(mut self) {
+    /// and returns when the log is closed and the folder is free, with how the volunteers parted.
+    pub async fn shutdown(mut self) -> Farewell {
+        let connected = self.shared.jobs().map(|job| job.connected() as u64).sum();
         self.shared.close();
         self.workers.iter().for_each(Worker::stop);
         let gone = async {
@@ -326,7 +327,17 @@ impl Coordinator {
         }
         let workers = std::mem::take(&mut self.workers);
         let _ = tokio::task::spawn_blocking(|| workers.into_iter().for_each(Worker::join)).await;
+        Farewell { connected, told: self.shared.jobs().map(|job| job.told()).sum() }
     }
+}
+
+/// How the volunteers of all jobs parted from a coordinator that stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Farewell {
+    /// So many were connected.
+    pub connected: u64,
+    /// So many have read when to connect again, each another time; the rest is left to its back-off.
+    pub told: u64,
 }
 
 impl Drop for Coordinator {

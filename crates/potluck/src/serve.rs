@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, net::SocketAddr};
 
-use potluck_coordinator::Coordinator;
+use potluck_coordinator::{Coordinator, Farewell};
 use potluck_protocol::{JobName, Split};
 use potluck_scheduler::Fact;
 use tokio::net::TcpListener;
@@ -50,7 +50,10 @@ async fn run(options: ServeOptions) -> Result<(), CliError> {
         },
         reason = coordinator.failed() => Err(CliError::Failure(reason)),
     };
-    coordinator.shutdown().await;
+    let Farewell { connected, told } = coordinator.shutdown().await;
+    if connected > 0 {
+        print::line(&format!("{told} of {connected} volunteers were told when to come again"));
+    }
     ended
 }
 

@@ -17,7 +17,7 @@ use potluck_protocol::{
 use potluck_scheduler::{Input, SessionId};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 
 use crate::{
@@ -81,6 +81,8 @@ enum End {
     Refused(&'static str),
     /// A message was larger than a frame may be.
     TooLarge,
+    /// The coordinator stops, and has said when to come again.
+    Left,
     /// The coordinator stops, or the job's actor has.
     Closing,
 }
@@ -114,20 +116,27 @@ impl Line {
         Ok(())
     }
 
-    async fn close(mut self, end: End) {
+    /// True where the peer answered, and so has read all that was said.
+    async fn close(mut self, end: &End) -> bool {
         let (code, reason) = match end {
-            End::Lost => return,
+            End::Lost => return false,
             End::Done => (close_code::NORMAL, ""),
-            End::Refused(reason) => (close_code::POLICY, reason),
+            End::Refused(reason) => (close_code::POLICY, *reason),
             End::TooLarge => (close_code::SIZE, "message too large"),
-            End::Closing => (close_code::AWAY, "the coordinator stops"),
+            End::Left | End::Closing => (close_code::AWAY, "the coordinator stops"),
         };
         if self.send_raw(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await.is_err() {
-            return;
+            return false;
         }
         // The peer's answer ends the connection; one that never comes does so too.
-        let answer = async { while let Some(Ok(_)) = self.socket.recv().await {} };
-        let _ = timeout(Duration::from_millis(limits::STOP_MILLIS_MAX), answer).await;
+        let answer = async {
+            let mut has_answered = false;
+            while let Some(Ok(message)) = self.socket.recv().await {
+                has_answered |= matches!(message, Message::Close(_));
+            }
+            has_answered
+        };
+        timeout(Duration::from_millis(limits::STOP_MILLIS_MAX), answer).await.unwrap_or(false)
     }
 }
 
@@ -200,12 +209,24 @@ impl Visit {
             let refusal = refusal(ErrorCode::TooLarge, format!("a message has at most {max} bytes"));
             let _ = self.line.send(&ServerMessage::Error(refusal)).await;
         }
-        self.line.close(end).await;
+        let has_answered = self.line.close(&end).await;
+        if has_answered && matches!(end, End::Left) {
+            self.job.count_told();
+        }
     }
 
     async fn converse(&mut self) -> Result<(), End> {
         let wait = Duration::from_millis(limits::HELLO_WAIT_MILLIS);
-        let hello = timeout(wait, self.hello()).await.map_err(|_| End::Refused("no hello came"))??;
+        let mut closing = self.line.closing.clone();
+        // Who has just connected hears when to come again, too, if its hello is not far.
+        let too_late = async {
+            closed(&mut closing).await;
+            sleep(Duration::from_millis(limits::LAST_VERDICTS_MILLIS_MAX)).await;
+        };
+        let hello = tokio::select! {
+            hello = timeout(wait, self.hello()) => hello.map_err(|_| End::Refused("no hello came"))??,
+            () = too_late => return Err(End::Closing),
+        };
         let Hello { protocol_min, protocol_max, build: _, volunteer, seal } = hello;
         let Some(protocol) = negotiate(protocol_min, protocol_max) else {
             return self.line.send(&reload(protocol_max)).await;
@@ -226,11 +247,7 @@ impl Visit {
 
     async fn hello(&mut self) -> Result<Hello, End> {
         loop {
-            let frame = tokio::select! {
-                frame = self.line.socket.recv() => frame,
-                () = closed(&mut self.line.closing) => return Err(End::Closing),
-            };
-            let refusal = match hear(frame)? {
+            let refusal = match hear(self.line.socket.recv().await)? {
                 Heard::Message(message) => match *message {
                     ClientMessage::Hello(hello) => return Ok(hello),
                     _ => refusal(ErrorCode::OutOfOrder, "the first message is hello"),
@@ -320,6 +337,7 @@ impl Talk<'_> {
         if self.protocol >= 2 {
             let retry_millis = self.visit.job.leave_millis();
             self.visit.line.send(&ServerMessage::Leaving { retry_millis }).await?;
+            return Err(End::Left);
         }
         Err(End::Closing)
     }

@@ -108,8 +108,10 @@ pub(crate) struct Job {
     /// Keys of workers in this process, which nobody else may go by.
     own_keys: Mutex<BTreeSet<VolunteerKey>>,
     bad_messages: AtomicU64,
-    /// Volunteers that were told when to connect again.
+    /// Volunteers that were sent away with a time to connect again.
     left: AtomicU64,
+    /// Those of them who have read it.
+    told: AtomicU64,
     upload_count: AtomicU64,
     upload_bytes: AtomicU64,
 }
@@ -124,6 +126,7 @@ impl Job {
             own_keys: Mutex::default(),
             bad_messages: AtomicU64::default(),
             left: AtomicU64::default(),
+            told: AtomicU64::default(),
             upload_count: AtomicU64::default(),
             upload_bytes: AtomicU64::default(),
         }
@@ -205,6 +208,21 @@ impl Job {
     /// coordinator that comes back is not met by all of them at once.
     pub(crate) fn leave_millis(&self) -> Millis {
         reconnect_after(self.left.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Counts one who has read when to connect again.
+    pub(crate) fn count_told(&self) {
+        self.told.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many have.
+    pub(crate) fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    /// How many are connected.
+    pub(crate) fn connected(&self) -> usize {
+        limits::CONNECTIONS_MAX - self.connections.available_permits()
     }
 
     /// Returns once nobody is connected.

@@ -146,11 +146,12 @@ async fn talk(
                 }
                 // Pings are answered by the library; nothing else is ours.
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(Message::Close(_))) => break,
+                Some(Err(_)) | None => return,
             },
         }
     }
-    // Reading on until the peer's answer lets both sides end cleanly.
+    // Reading on until the peer's answer, or until ours is sent, lets both sides end cleanly.
     let goodbye = async {
         let _ = stream.close(None).await;
         while let Some(Ok(_)) = stream.next().await {}

@@ -1,10 +1,10 @@
 //! Connecting, greeting, waiting and the ends that the coordinator decides.
 
 use expect_test::expect;
-use potluck_protocol::{BlobId, ErrorCode, Refusal, ServerMessage, TaskId, Version, WaitReason, limits};
+use potluck_protocol::{BlobId, ErrorCode, Millis, Refusal, ServerMessage, TaskId, Version, WaitReason, limits};
 
-use super::{Script, check, device, outcome, verdict};
-use crate::session::{Event, LinkId, TimerId};
+use super::{Script, check, config, device, outcome, verdict};
+use crate::session::{Config, Event, LinkId, Session, TimerId};
 
 #[test]
 fn greets_fetches_measures_and_asks() {
@@ -356,5 +356,40 @@ fn nobody_stays_away_for_ever_or_comes_back_at_once() {
         script.says(&ServerMessage::Leaving { retry_millis: said });
         let (_, until) = *script.sleeping.last().expect("a timer");
         assert_eq!(until - script.now, expected);
+    }
+}
+
+/// When each of a crowd that a coordinator sent away is connected again, if the coordinator answers
+/// from `back_at` on.
+fn arrivals(crowd: u64, back_at: Millis) -> Vec<Millis> {
+    let arrival = |nth| {
+        let session = Session::new(Config { seed: nth, ..config() });
+        let mut script = Script { session, quiet: true, ..Script::new() };
+        script.event(Event::Start);
+        script.welcomed();
+        let retry_millis = limits::RECONNECT_MILLIS_MIN + nth * 1_000 / limits::RECONNECTS_PER_SECOND;
+        script.says(&ServerMessage::Leaving { retry_millis });
+        loop {
+            let before = script.link;
+            let next = script.sleeping.iter().map(|(_, at)| *at).min().expect("it waits to connect");
+            script.passes(next - script.now);
+            match script.link {
+                link if link == before => {}
+                _ if script.now >= back_at => return script.now,
+                link => script.event(Event::Closed { link, refused: None }),
+            }
+        }
+    };
+    (0..crowd).map(arrival).collect()
+}
+
+#[test]
+fn a_crowd_that_was_sent_away_is_no_stampede() {
+    // Where the coordinator is back in time, and after a minute in which everybody has tried in vain.
+    for back_at in [0, 60_000] {
+        let at = arrivals(2 * limits::RECONNECTS_PER_SECOND, back_at);
+        let within = |from: Millis| at.iter().filter(|at| (from..from + 1_000).contains(*at)).count() as u64;
+        let most = at.iter().map(|from| within(*from)).max().unwrap_or(0);
+        assert!(most <= limits::RECONNECTS_PER_SECOND, "back at {back_at}: {most} in a second");
     }
 }
