@@ -43,6 +43,29 @@ export interface BySplit {
   test: number | null;
 }
 
+/** How a job is trained, as far as a page shows it. */
+export interface Recipe {
+  /** The variant's name, with its constants. */
+  optimizer: Record<string, Record<string, number>>;
+  /** The peak. */
+  lr: number;
+  schedule: string;
+  steps: number;
+  batch: number;
+  budget_samples: number;
+  target_accuracy: number | null;
+  outer: { lr: number; momentum: number };
+  update: string;
+}
+
+/** What the owner changed of the recipe at one moment. */
+export interface RecipeChange {
+  at: number;
+  version: number;
+  samples: number;
+  differences: { field: string; from: string; to: string }[];
+}
+
 /** `GET jobs/{job}`, and the data of the `job` event. */
 export interface JobStatus {
   card: JobCard;
@@ -57,6 +80,13 @@ export interface JobStatus {
   loss: BySplit;
   /** Address of the newest model, relative to the coordinator's origin. */
   model: string;
+  recipe: Recipe;
+  /** What its job file names. */
+  strategy: "auto" | "rounds" | "buffered";
+  /** How it is paced now. */
+  mode: "rounds" | "buffered";
+  /** The newest changes of the recipe, the last one last. */
+  changes: RecipeChange[];
   connected: Connected[];
   started_at: number;
 }

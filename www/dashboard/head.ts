@@ -17,10 +17,11 @@ export function topBar(names: string[], job: string): { element: HTMLElement; up
   element.append(phase);
   return {
     element,
-    update({ status, connected }) {
+    update({ status, connected, failure }) {
       if (!status) return;
       const why = status.blocked ? `: ${status.blocked}` : "";
-      setText(phase, connected ? PHASES[status.phase] + why : "Reconnecting");
+      const lost = failure === null ? "Reconnecting" : `Stopped: ${failure}`;
+      setText(phase, connected ? PHASES[status.phase] + why : lost);
       phase.dataset["phase"] = connected ? status.phase : "lost";
     },
   };

@@ -2,6 +2,7 @@
 // Knows nothing of the page.
 
 import type { Api, JobStatus, TallyRow, VersionRow } from "../common/api.ts";
+import { ApiError } from "../common/api.ts";
 
 /** The tally changes with every commit of a busy job; a person reads it far slower. */
 const TALLY_MILLIS = 2_000;
@@ -13,6 +14,8 @@ export interface Live {
   tally: TallyRow[];
   /** False while the stream is down; what is shown is then old. */
   connected: boolean;
+  /** Why the job goes on no more, where the coordinator answers and says so. */
+  failure: string | null;
 }
 
 export class Feed {
@@ -20,7 +23,7 @@ export class Feed {
   #job: string;
   #changed: (live: Live) => void;
   #versions = new Map<number, VersionRow>();
-  #live: Live = { status: null, history: [], tally: [], connected: false };
+  #live: Live = { status: null, history: [], tally: [], connected: false, failure: null };
   #tallyDue = 0;
 
   constructor(api: Api, job: string, changed: (live: Live) => void) {
@@ -36,7 +39,7 @@ export class Feed {
     stream.addEventListener("version", (event) => this.#hearVersion(JSON.parse(event.data) as VersionRow));
     // Whatever happened while the stream was down is in the lists, so each opening reads them.
     stream.onopen = () => void this.#catchUp();
-    stream.onerror = () => this.#tell({ connected: false });
+    stream.onerror = () => void this.#ask();
     await this.#catchUp();
   }
 
@@ -53,8 +56,18 @@ export class Feed {
     }
   }
 
+  /** The stream ends with the coordinator, and with a job that has failed. */
+  async #ask(): Promise<void> {
+    this.#tell({ connected: false });
+    const failure = await this.#api.job(this.#job).then(
+      () => null,
+      (error: unknown) => (error instanceof ApiError && error.status > 0 ? error.message : null),
+    );
+    this.#tell({ failure });
+  }
+
   #hearJob(status: JobStatus): void {
-    this.#tell({ status, connected: true });
+    this.#tell({ status, connected: true, failure: null });
     this.#freshenTally();
   }
 

@@ -46,6 +46,9 @@ function say(title: string, text: string): void {
 }
 
 main().catch((error: unknown) => {
-  const unknown = error instanceof ApiError && error.status === 404;
-  say(unknown ? "No such job here" : "The coordinator does not answer", unknown ? "" : "Reload to try again.");
+  if (!(error instanceof ApiError) || error.status === 0) {
+    return say("The coordinator does not answer", "Reload to try again.");
+  }
+  // Anything but an unknown name is a job that goes on no more, in its own words.
+  say(error.status === 404 ? "No such job here" : "This job has stopped", error.status === 404 ? "" : error.message);
 });

@@ -2,8 +2,8 @@
 //! can change the other by accident.
 
 use potluck_protocol::{
-    Backend, BlobId, Difference, JobCard, LeaderId, Millis, ProgramFacts, Recipe, TaskId, UpdateEncoding, Version,
-    VolunteerKey,
+    Backend, BlobId, Difference, JobCard, LeaderId, Millis, ProgramFacts, Recipe, StrategyName, TaskId, UpdateEncoding,
+    Version, VolunteerKey,
 };
 use serde::Serialize;
 
@@ -29,7 +29,10 @@ pub(crate) struct JobView {
     pub(crate) model: String,
     /// As it is now.
     pub(crate) recipe: Recipe,
-    /// What the owner changed of it under way: the newest changes, the last one last.
+    /// How its work is paced: by what its job file names, and as it is now.
+    pub(crate) strategy: StrategyName,
+    pub(crate) mode: Pace,
+    /// What the owner changed of the recipe under way: the newest changes, the last one last.
     pub(crate) changes: Vec<ChangeRow>,
     pub(crate) program: ProgramFacts,
     /// Everybody who is connected, the coordinator's own worker included.
@@ -58,6 +61,14 @@ pub(crate) enum Phase {
     Running,
     Paused,
     Finished,
+}
+
+/// How a job's work is paced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Pace {
+    Rounds,
+    Buffered,
 }
 
 /// A number for each split that is evaluated.

@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use potluck_protocol::{Device, ErrorCode, Evaluation, JobCard, Split, TaskId, Version, VolunteerKey, limits};
-use potluck_scheduler::{Core, HandedIn, RecipeRecord, VersionRecord};
+use potluck_scheduler::{Core, HandedIn, Mode, RecipeRecord, VersionRecord};
 
 use crate::{
     disk::Room,
     log::Head,
     problem::Problem,
-    views::{ChangeRow, Connected, ContributionRow, JobView, LeaseView, LogView, Phase, SplitPair, VersionRow},
+    views::{ChangeRow, Connected, ContributionRow, JobView, LeaseView, LogView, Pace, Phase, SplitPair, VersionRow},
 };
 
 /// The devices of those who are connected or have given something, as they last said. Gone with
@@ -35,6 +35,8 @@ pub(super) fn job(core: &Core, card: &JobCard, head: &Head, room: Room) -> Optio
         loss: pair(|evaluation| evaluation.loss),
         model: format!("/api/v1/jobs/{}/model.safetensors", card.name),
         recipe: job.recipe.clone(),
+        strategy: job.strategy,
+        mode: pace(state.mode()),
         changes: changes(core),
         program: job.facts,
         connected: connected(core),
@@ -70,6 +72,13 @@ fn log(core: &Core, head: &Head) -> LogView {
     let newest = core.state().lineage().newest();
     let (line, leader) = (newest.map(|(line, ..)| line), newest.map(|(_, _, leader)| leader));
     LogView { facts: head.seq, head: head.hash.to_string(), epoch: head.epoch, line, leader }
+}
+
+fn pace(mode: Mode) -> Pace {
+    match mode {
+        Mode::Barrier => Pace::Rounds,
+        Mode::Buffered => Pace::Buffered,
+    }
 }
 
 fn phase(phase: potluck_scheduler::Phase) -> Phase {
