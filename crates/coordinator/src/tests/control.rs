@@ -53,7 +53,11 @@ async fn bad_controls_are_named() {
         let detail = answer.json()["detail"].to_string().replace("\\\"", "\"");
         assert!(detail.contains(expected), "{detail} does not say {expected}");
     }
-    assert_eq!(site.job().await["changes"], serde_json::json!([]));
+    let job = site.job().await;
+    assert_eq!(
+        (&job["changes"], &job["strategy"], &job["mode"]),
+        (&serde_json::json!([]), &"auto".into(), &"rounds".into())
+    );
 }
 
 #[tokio::test]

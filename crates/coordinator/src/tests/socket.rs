@@ -170,3 +170,23 @@ async fn goodbye_frees_the_lease_for_the_next() {
     assert_eq!(blocks(&again), blocks(&lease));
     assert_ne!(again.task.id, lease.task.id);
 }
+
+#[tokio::test]
+async fn at_a_stop_who_has_just_connected_hears_when_to_come_again_too() {
+    let ground = Ground::new();
+    let site = ground.start().await;
+    let mut clients = [Client::join(&site, 1).await, Client::silent(&site, 2).await];
+    let shared = &site.coordinator.shared;
+    let job = shared.job("tiny").expect("the job");
+    assert_eq!(job.connected(), 2);
+    shared.close();
+    clients[1].greet().await;
+    for client in &mut clients {
+        while !matches!(client.receive().await, ServerMessage::Leaving { .. }) {}
+        assert_eq!(client.close_code().await, Some(1001));
+        // Our answer goes out with the next read.
+        assert!(client.frame().await.is_none());
+    }
+    job.all_gone().await;
+    assert_eq!(job.told(), 2);
+}
