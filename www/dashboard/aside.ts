@@ -4,7 +4,6 @@ import type { Api, JobStatus } from "../common/api.ts";
 import { ApiError } from "../common/api.ts";
 import { count } from "../common/format.ts";
 import { h, setText } from "../common/dom.ts";
-import { recipeBox } from "./recipe.ts";
 
 /** Only this tab, only until it closes. */
 const TOKEN = "potluck-owner-token";
@@ -15,7 +14,7 @@ interface Part {
 }
 
 export function aside(api: Api, job: string): Part {
-  const parts = [takePart(api, job), modelBox(api, job), recipeBox(), ownerBox(api, job)];
+  const parts = [takePart(api, job), modelBox(api, job), ownerBox(api, job)];
   const element = h("aside", { "aria-label": "Take part" }, ...parts.map((part) => part.element));
   return { element, update: (status) => parts.forEach((part) => part.update(status)) };
 }

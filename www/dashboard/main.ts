@@ -7,6 +7,7 @@ import { aside } from "./aside.ts";
 import { charts } from "./charts.ts";
 import { hero, tiles, topBar } from "./head.ts";
 import { Feed, type Live } from "./live.ts";
+import { recipeBox } from "./recipe.ts";
 import { connectedTable, tallyTable } from "./tables.ts";
 
 async function main(): Promise<void> {
@@ -22,6 +23,7 @@ async function main(): Promise<void> {
     charts: charts(),
     connected: connectedTable(),
     tally: tallyTable(api.jobAddress(job, "/contributions?format=csv")),
+    recipe: recipeBox(),
     aside: aside(api, job),
   };
   const update = (live: Live): void => {
@@ -32,9 +34,10 @@ async function main(): Promise<void> {
     parts.tally.update(live.tally);
     if (!live.status) return;
     parts.connected.update(live.status);
+    parts.recipe.update(live.status);
     parts.aside.update(live.status);
   };
-  const tables = h("div", { class: "tables" }, parts.connected.element, parts.tally.element);
+  const tables = h("div", { class: "tables" }, parts.connected.element, parts.tally.element, parts.recipe.element);
   const columns = h("div", { class: "columns" }, tables, parts.aside.element);
   const content = [parts.hero.element, parts.tiles.element, parts.charts.element, columns];
   document.body.replaceChildren(parts.top.element, h("main", {}, ...content));
