@@ -97,7 +97,10 @@ pub(super) async fn kill(site: Site) {
 
 #[tokio::test]
 async fn a_stopped_coordinator_goes_on_where_it_was() {
-    check(|site| site.coordinator.shutdown()).await;
+    let stop = |site: Site| async move {
+        site.coordinator.shutdown().await;
+    };
+    check(stop).await;
 }
 
 #[tokio::test]
