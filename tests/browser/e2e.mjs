@@ -4,7 +4,9 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { violations } from "./accessibility.mjs";
+import { HostSite } from "./host.mjs";
 import { Lab } from "./lab.mjs";
+import { Line } from "./line.mjs";
 import { until } from "./until.mjs";
 import { Visitor } from "./visitor.mjs";
 
@@ -128,6 +130,26 @@ export function e2eSuite(name) {
     assert.equal((await stage.tabs()).length, 1);
     await first.page.close();
     await second.waitForScene(["helping"]);
+  });
+
+  check("a broken download goes on where it broke", LONG, async (stage) => {
+    const { program } = await stage.coordinator.status();
+    const whole = 4 * program.parameters;
+    const line = await Line.to(stage.coordinator.port);
+    const host = await HostSite.start(line.origin);
+    const visitor = await Visitor.arrive(await lab.browser(), host.address(FORCED_WEBGPU));
+    try {
+      line.breakAt = whole;
+      await visitor.sayYes();
+      await visitor.waitForScene(["helping"]);
+      assert.equal(line.breakAt, null, "a whole version was asked for");
+      const rest = line.asked.filter((blob) => blob.range !== undefined);
+      assert.ok(rest.length >= 1 && rest.every((blob) => blob.bytes < whole), JSON.stringify(rest));
+    } finally {
+      await visitor.leave();
+      await host.stop();
+      await line.stop();
+    }
   });
 
   check("a tab that is killed in the middle of a task costs the job nothing", SHORT, async (stage) => {

@@ -3,7 +3,7 @@
 
 use std::{fs, net::TcpListener, process::Command};
 
-use potluck_tests::{Deadline, Facts, Job, Running, Server, Volunteer, program};
+use potluck_tests::{BreakingLine, Deadline, Facts, Job, Running, Server, Volunteer, program};
 
 /// Nothing but the exit code and the sentence is looked at.
 #[track_caller]
@@ -114,6 +114,21 @@ fn a_second_coordinator_on_one_folder_is_refused() {
     let first = Server::start(&job, deadline);
     check_ends(Server::command(&job, 0), 1, &["in use by another coordinator", "stop that one"]);
     assert_eq!(first.get("", deadline)["phase"], "running");
+}
+
+#[test]
+fn a_download_that_breaks_goes_on_where_it_broke() {
+    let deadline = Deadline::start();
+    let job = Job::digits(&[("budget_samples", "budget_samples = 1024")]);
+    let server = Server::start(&job, deadline);
+    let line = BreakingLine::to(server.port());
+    Volunteer::start(&line.url).end(deadline);
+    let asked = line.asked();
+    let broken: Vec<_> = asked.values().filter(|starts| starts.len() > 1).collect();
+    assert!(broken.len() >= 4, "the parameters and some blocks: {asked:?}");
+    for starts in broken {
+        assert!(starts.len() == 2 && starts[0] == 0 && starts[1] > 0, "{asked:?}");
+    }
 }
 
 #[test]

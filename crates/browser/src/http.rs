@@ -12,7 +12,9 @@ use gloo_net::http::{Request, RequestBuilder, Response};
 use gloo_timers::future::TimeoutFuture;
 use js_sys::{Reflect, Uint8Array};
 use potluck_protocol::{BlobId, TaskId, VolunteerKey};
-use potluck_volunteer::{Address, Blob, Event, HttpRefusal, REQUEST_MILLIS_MAX, VOLUNTEER_HEADER};
+use potluck_volunteer::{
+    Address, Blob, Event, HttpRefusal, REQUEST_MILLIS_MAX, VOLUNTEER_HEADER, answers_range, check_whole, range_from,
+};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, AbortSignal, ReadableStreamDefaultReader, RequestCredentials};
@@ -22,11 +24,12 @@ use crate::clock::{Clock, text_from_js};
 /// Shortest span between two words about the progress of one fetch.
 const PROGRESS_MILLIS: f64 = 100.0;
 
-/// Fetches a blob and tells how it goes. Returns `Fetched` or `FetchFailed`.
+/// Fetches what follows the first bytes of a blob and tells how it goes. Returns `Fetched` or `FetchFailed`.
 pub(crate) async fn fetch(
     address: &Address,
     id: BlobId,
     bytes_max: usize,
+    mut bytes: Vec<u8>,
     clock: &Clock,
     events: &UnboundedSender<Event>,
 ) -> Event {
@@ -34,9 +37,9 @@ pub(crate) async fn fetch(
         // The session may have ended.
         let _ = events.unbounded_send(Event::Fetching { id, bytes, total });
     };
-    match get(&address.blob(id), bytes_max, clock, progress).await {
-        Ok(bytes) => Event::Fetched { id, bytes },
-        Err(HttpRefusal { code: _, detail, retryable }) => Event::FetchFailed { id, retryable, detail },
+    match get(&address.blob(id), bytes_max, &mut bytes, clock, progress).await {
+        Ok(()) => Event::Fetched { id, bytes },
+        Err(HttpRefusal { code: _, detail, retryable }) => Event::FetchFailed { id, retryable, detail, came: bytes },
     }
 }
 
@@ -96,26 +99,32 @@ fn bare(request: RequestBuilder, patience: &Patience) -> RequestBuilder {
     request.credentials(RequestCredentials::Omit).abort_signal(Some(&patience.signal()))
 }
 
+/// Reads what follows `bytes` to their end, or everything anew where the answer is whole.
 async fn get(
     url: &str,
     bytes_max: usize,
+    bytes: &mut Vec<u8>,
     clock: &Clock,
     progress: impl Fn(u64, Option<u64>),
-) -> Result<Vec<u8>, HttpRefusal> {
+) -> Result<(), HttpRefusal> {
     let patience = Patience::new()?;
-    let response = patience.with(bare(Request::get(url), &patience).send()).await?;
-    if response.status() != 200 {
+    let mut request = bare(Request::get(url), &patience);
+    if let Some(range) = range_from(bytes.len()) {
+        request = request.header("range", &range);
+    }
+    let response = patience.with(request.send()).await?;
+    if !answers_range(response.status(), bytes)? {
         return Err(refusal(response.status(), &response, &patience).await);
     }
     // Absent where a proxy compressed the answer; then the bytes alone are counted.
     let encoded = response.headers().get("content-encoding").is_some();
     let length = response.headers().get("content-length").and_then(|text| text.parse::<u64>().ok());
-    let total = length.filter(|_| !encoded);
+    let total = length.filter(|_| !encoded).map(|length| length.saturating_add(bytes.len() as u64));
     if total.is_some_and(|total| total > bytes_max as u64) {
         patience.0.abort();
         return Err(HttpRefusal::too_large(bytes_max));
     }
-    let mut bytes = Vec::with_capacity(total.unwrap_or(0) as usize);
+    bytes.reserve_exact((total.unwrap_or(0) as usize).saturating_sub(bytes.len()));
     let mut told_at = clock.millis();
     read(&response, &patience, |chunk| {
         if bytes.len() + chunk.length() as usize > bytes_max {
@@ -131,7 +140,7 @@ async fn get(
         Ok(())
     })
     .await?;
-    Ok(bytes)
+    check_whole(bytes.len(), total)
 }
 
 /// Reads a body chunk by chunk; an error of `take` ends the request.

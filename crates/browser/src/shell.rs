@@ -120,9 +120,9 @@ impl Shell {
             Action::Close { link } => {
                 self.outboxes.remove(&link);
             }
-            Action::Fetch { id, bytes_max } => {
+            Action::Fetch { id, bytes_max, have } => {
                 let (address, clock, events) = (Rc::clone(&self.address), self.clock.clone(), self.events.clone());
-                self.answer(async move { http::fetch(&address, id, bytes_max, &clock, &events).await });
+                self.answer(async move { http::fetch(&address, id, bytes_max, have, &clock, &events).await });
             }
             Action::Upload { task, bytes } => {
                 let (address, volunteer) = (Rc::clone(&self.address), self.key.volunteer());

@@ -120,6 +120,36 @@ impl HttpRefusal {
     }
 }
 
+/// The `Range` header that asks for what follows the first `have` bytes, where there are any.
+pub fn range_from(have: usize) -> Option<String> {
+    (have > 0).then(|| format!("bytes={have}-"))
+}
+
+/// Takes the status of an answer to [`range_from`]: `bytes` stay where the rest follows, and are
+/// dropped where the whole does. False where no body of the blob does. The name of what comes out is
+/// checked, so nothing else of the answer needs to be believed.
+///
+/// # Errors
+/// The server has no rest, so `bytes` are not the beginning of what it has: to be fetched anew.
+pub fn answers_range(status: u16, bytes: &mut Vec<u8>) -> Result<bool, HttpRefusal> {
+    match status {
+        200 => bytes.clear(),
+        206 if !bytes.is_empty() => {}
+        416 if !bytes.is_empty() => {
+            bytes.clear();
+            return Err(HttpRefusal::no_answer("there is no rest"));
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// # Errors
+/// Fewer bytes came than were announced: not every client takes that for an error.
+pub fn check_whole(bytes: usize, total: Option<u64>) -> Result<(), HttpRefusal> {
+    if total.is_some_and(|total| total > bytes as u64) { Err(HttpRefusal::no_answer("it broke off")) } else { Ok(()) }
+}
+
 /// Longest wait for the first byte of an answer; past it the request is tried again.
 pub const REQUEST_MILLIS_MAX: Millis = 30_000;
 
@@ -155,6 +185,18 @@ mod tests {
         for url in ["", "example.org", "ftp://example.org", "http://", "https:///path", "http://a b"] {
             assert!(Address::new(url, job()).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn the_rest_follows_or_everything_does() {
+        let after = |status| {
+            let mut bytes = vec![1, 2];
+            (answers_range(status, &mut bytes).map_err(|refusal| refusal.retryable), bytes.len())
+        };
+        assert_eq!([206, 200, 416, 503].map(after), [(Ok(true), 2), (Ok(true), 0), (Err(true), 0), (Ok(false), 2)]);
+        assert_eq!(answers_range(206, &mut Vec::new()), Ok(false));
+        assert!(check_whole(1, Some(2)).is_err() && check_whole(2, Some(2)).is_ok() && check_whole(1, None).is_ok());
+        assert_eq!([range_from(0), range_from(7)], [None, Some("bytes=7-".to_owned())]);
     }
 
     #[test]

@@ -24,7 +24,9 @@ mod session;
 mod slices;
 mod work;
 
-pub use address::{Address, AddressError, HttpRefusal, REQUEST_MILLIS_MAX, VOLUNTEER_HEADER};
+pub use address::{
+    Address, AddressError, HttpRefusal, REQUEST_MILLIS_MAX, VOLUNTEER_HEADER, answers_range, check_whole, range_from,
+};
 pub use cache::Blob;
 pub use compute::Compute;
 #[cfg(feature = "native")]

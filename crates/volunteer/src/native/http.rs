@@ -11,7 +11,7 @@ use potluck_protocol::{BlobId, TaskId, VolunteerKey};
 use tokio::sync::mpsc;
 
 use crate::{
-    address::{Address, HttpRefusal, REQUEST_MILLIS_MAX, VOLUNTEER_HEADER},
+    address::{Address, HttpRefusal, REQUEST_MILLIS_MAX, VOLUNTEER_HEADER, answers_range, check_whole, range_from},
     cache::Blob,
     pace::StopFlag,
     session::Event,
@@ -52,7 +52,7 @@ impl Http {
     }
 
     /// Answers with `Fetched` or `FetchFailed`.
-    pub(super) fn fetch(&self, id: BlobId, bytes_max: usize) {
+    pub(super) fn fetch(&self, id: BlobId, bytes_max: usize, mut bytes: Vec<u8>) {
         let (client, url) = (self.client.clone(), self.address.blob(id));
         let (events, stop) = (self.events.clone(), self.stop.clone());
         tokio::task::spawn_blocking(move || {
@@ -60,9 +60,9 @@ impl Http {
                 // Progress is worth no waiting: it is dropped where the session is busy.
                 let _ = events.try_send(Event::Fetching { id, bytes, total });
             };
-            let event = match get(&client, &url, bytes_max, &stop, progress) {
-                Ok(bytes) => Event::Fetched { id, bytes },
-                Err(HttpRefusal { detail, retryable, .. }) => Event::FetchFailed { id, retryable, detail },
+            let event = match get(&client, &url, bytes_max, &mut bytes, &stop, progress) {
+                Ok(()) => Event::Fetched { id, bytes },
+                Err(HttpRefusal { detail, retryable, .. }) => Event::FetchFailed { id, retryable, detail, came: bytes },
             };
             // The shell may have ended first.
             let _ = events.blocking_send(event);
@@ -83,30 +83,37 @@ impl Http {
     }
 }
 
+/// Reads what follows `bytes` to their end, or everything anew where the answer is whole.
 fn get(
     client: &ureq::Agent,
     url: &str,
     bytes_max: usize,
+    bytes: &mut Vec<u8>,
     stop: &StopFlag,
     progress: impl Fn(u64, Option<u64>),
-) -> Result<Vec<u8>, HttpRefusal> {
-    let mut response = client.get(url).call().map_err(|e| HttpRefusal::no_answer(e.to_string()))?;
+) -> Result<(), HttpRefusal> {
+    let mut request = client.get(url);
+    if let Some(range) = range_from(bytes.len()) {
+        request = request.header("range", range);
+    }
+    let mut response = request.call().map_err(|e| HttpRefusal::no_answer(e.to_string()))?;
     let status = response.status().as_u16();
-    let total = response.body().content_length();
+    let length = response.body().content_length();
     let mut body = response.body_mut().as_reader();
-    if status != 200 {
+    if !answers_range(status, bytes)? {
         return Err(refusal(status, body));
     }
+    let total = length.map(|length| length.saturating_add(bytes.len() as u64));
     if total.is_some_and(|total| total > bytes_max as u64) {
         return Err(HttpRefusal::too_large(bytes_max));
     }
-    let mut bytes = Vec::with_capacity(total.unwrap_or(0) as usize);
+    bytes.reserve_exact(length.unwrap_or(0) as usize);
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut told_at = Instant::now();
     loop {
         let count = body.read(&mut chunk).map_err(|e| HttpRefusal::no_answer(e.to_string()))?;
         if count == 0 {
-            return Ok(bytes);
+            return check_whole(bytes.len(), total);
         }
         if bytes.len() + count > bytes_max {
             return Err(HttpRefusal::too_large(bytes_max));

@@ -271,7 +271,7 @@ impl Shell {
             Action::Connect { link } => self.sockets.connect(link),
             Action::Send { link, text } => self.sockets.send(link, text),
             Action::Close { link } => self.sockets.close(link),
-            Action::Fetch { id, bytes_max } => self.http.fetch(id, bytes_max),
+            Action::Fetch { id, bytes_max, have } => self.http.fetch(id, bytes_max, have),
             Action::Upload { task, bytes } => self.http.upload(task, bytes),
             Action::Challenge(challenge) => self.computer.challenge(challenge),
             Action::Run(run) => self.computer.run(run),

@@ -72,6 +72,9 @@ pub enum Event {
         retryable: bool,
         /// For people.
         detail: String,
+        /// What came before it broke off, with what the action brought along; empty where that is of no
+        /// use any more.
+        came: Vec<u8>,
     },
     /// The challenge is done and a device chosen.
     Measured {
@@ -188,8 +191,10 @@ pub enum Action {
     Fetch {
         /// Which.
         id: BlobId,
-        /// Give up as not retryable when the answer is longer.
+        /// Give up as not retryable when it is longer.
         bytes_max: usize,
+        /// Its first bytes, where an earlier fetch broke off: ask for the rest.
+        have: Vec<u8>,
     },
     /// Measure and choose a device. Never while something runs.
     Challenge(Box<Challenge>),

@@ -23,10 +23,12 @@ pub(super) struct Fetcher {
 }
 
 /// One blob of the gathering.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Want {
     bytes_max: usize,
     here: Option<Blob>,
+    /// What came before a transfer broke off.
+    came: Vec<u8>,
     failures: u32,
     /// Waits for its back-off to pass.
     resting: bool,
@@ -80,7 +82,7 @@ impl Fetcher {
     /// Adds a blob to the gathering.
     pub(super) fn want(&mut self, id: BlobId, bytes_max: usize) {
         let here = self.cache.get(id).filter(|blob| blob.len() <= bytes_max);
-        let want = Want { bytes_max, here, failures: 0, resting: false, bytes: 0, total: None };
+        let want = Want { bytes_max, here, ..Want::default() };
         self.gathering.entry(id).or_insert(want);
     }
 
@@ -93,19 +95,18 @@ impl Fetcher {
     pub(super) fn made(&mut self, id: BlobId, bytes: Vec<u8>) {
         let blob = Arc::new(bytes);
         self.cache.insert(id, Arc::clone(&blob));
-        let (bytes_max, here) = (blob.len(), Some(blob));
-        self.gathering.insert(id, Want { bytes_max, here, failures: 0, resting: false, bytes: 0, total: None });
+        self.gathering.insert(id, Want { bytes_max: blob.len(), here: Some(blob), ..Want::default() });
     }
 
-    /// What to fetch now, with the most bytes that each may have.
-    pub(super) fn due(&mut self) -> Vec<(BlobId, usize)> {
+    /// What to fetch now, with the most bytes that each may have and those that are here.
+    pub(super) fn due(&mut self) -> Vec<(BlobId, usize, Vec<u8>)> {
         let mut due = Vec::new();
-        for (id, want) in &self.gathering {
+        for (id, want) in &mut self.gathering {
             if self.under_way.len() >= limits::FETCHES_MAX {
                 break;
             }
             if want.here.is_none() && !want.resting && self.under_way.insert(*id) {
-                due.push((*id, want.bytes_max));
+                due.push((*id, want.bytes_max, std::mem::take(&mut want.came)));
             }
         }
         due
@@ -125,7 +126,7 @@ impl Fetcher {
             return Arrival::Unasked;
         }
         if BlobId::of(&bytes) != id {
-            return self.count_failure(id, true);
+            return self.count_failure(id, true, Vec::new());
         }
         let blob = Arc::new(bytes);
         self.cache.insert(id, Arc::clone(&blob));
@@ -139,14 +140,15 @@ impl Fetcher {
         Arrival::Good
     }
 
-    pub(super) fn failed(&mut self, id: BlobId, retryable: bool) -> Arrival {
+    /// A transfer broke off, after these bytes.
+    pub(super) fn failed(&mut self, id: BlobId, retryable: bool, came: Vec<u8>) -> Arrival {
         if !self.under_way.remove(&id) {
             return Arrival::Unasked;
         }
-        self.count_failure(id, retryable)
+        self.count_failure(id, retryable, came)
     }
 
-    fn count_failure(&mut self, id: BlobId, retryable: bool) -> Arrival {
+    fn count_failure(&mut self, id: BlobId, retryable: bool, came: Vec<u8>) -> Arrival {
         // An abandoned gathering's trouble is nobody's trouble.
         let Some(want) = self.gathering.get_mut(&id) else { return Arrival::Unasked };
         want.failures += 1;
@@ -154,7 +156,8 @@ impl Fetcher {
             return Arrival::GivenUp;
         }
         want.resting = true;
-        (want.bytes, want.total) = (0, None);
+        (want.bytes, want.total) = (came.len() as u64, None);
+        want.came = came;
         Arrival::Again { failures: want.failures }
     }
 
@@ -233,6 +236,21 @@ mod tests {
         }
         fetcher.due();
         assert_eq!(fetcher.arrived(blob(1).0, vec![9]), Arrival::GivenUp);
+    }
+
+    #[test]
+    fn a_broken_transfer_goes_on_where_it_broke() {
+        let mut fetcher = fetcher([1]);
+        let (id, bytes) = blob(1);
+        assert_eq!(fetcher.due(), [(id, 10, vec![])]);
+        assert_eq!(fetcher.failed(id, true, bytes[..4].to_vec()), Arrival::Again { failures: 1 });
+        assert_eq!(fetcher.progress(), (4, None));
+        fetcher.rested(id);
+        assert_eq!(fetcher.due(), [(id, 10, bytes[..4].to_vec())]);
+        // Other bytes than the name says: nothing of them is worth keeping.
+        assert_eq!(fetcher.arrived(id, vec![9; 10]), Arrival::Again { failures: 2 });
+        fetcher.rested(id);
+        assert_eq!(fetcher.due(), [(id, 10, vec![])]);
     }
 
     #[test]

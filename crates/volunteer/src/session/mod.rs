@@ -214,8 +214,8 @@ impl Session {
                 let arrival = self.fetcher.arrived(id, bytes);
                 self.blob_arrived(id, arrival, LocalCode::BlobMismatch, "other bytes than its name or size says");
             }
-            Event::FetchFailed { id, retryable, detail } => {
-                let arrival = self.fetcher.failed(id, retryable);
+            Event::FetchFailed { id, retryable, detail, came } => {
+                let arrival = self.fetcher.failed(id, retryable, came);
                 self.blob_arrived(id, arrival, LocalCode::BlobMissing, &detail);
             }
             Event::Measured { device, fallback } => self.measured(device, fallback),

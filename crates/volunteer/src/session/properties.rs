@@ -121,8 +121,8 @@ impl World {
             }
             Action::Send { link, text } => self.sent(link, &text),
             Action::Close { link } => assert_eq!(link, self.link),
-            Action::Fetch { id, bytes_max } => {
-                assert!(bytes_max <= limits::BLOB_BYTES_MAX);
+            Action::Fetch { id, bytes_max, have } => {
+                assert!(have.len() <= bytes_max && bytes_max <= limits::BLOB_BYTES_MAX);
                 let fetches = self.open.iter().filter(|o| matches!(o, Open::Fetch(_))).count();
                 assert!(fetches < limits::FETCHES_MAX && !self.open.contains(&Open::Fetch(id)));
                 self.open.push(Open::Fetch(id));
@@ -200,7 +200,10 @@ impl World {
         let event = match (open, well) {
             (Open::Connect(link), _) => Event::Closed { link, refused: None },
             (Open::Fetch(id), true) => Event::Fetched { id, bytes: self.job.blob(id).unwrap_or_default() },
-            (Open::Fetch(id), false) => Event::FetchFailed { id, retryable: self.now.is_multiple_of(2), detail },
+            (Open::Fetch(id), false) => {
+                let (retryable, came) = (self.now.is_multiple_of(2), vec![1]);
+                Event::FetchFailed { id, retryable, detail, came }
+            }
             (Open::Challenge, true) => Event::Measured { device: device(), fallback: None },
             (Open::Challenge, false) => Event::MeasureStopped,
             (Open::Run(task, steps), well) => {
@@ -269,7 +272,7 @@ impl World {
             2 if link != self.link => Event::Closed { link, refused: Some(String::new()) },
             3 => Event::Woke { timer: TimerId(1_000_000) },
             4 => Event::Fetched { id, bytes: vec![1] },
-            5 => Event::FetchFailed { id, retryable: false, detail },
+            5 => Event::FetchFailed { id, retryable: false, detail, came: vec![1] },
             6 => Event::Fetching { id, bytes: u64::MAX, total: Some(u64::MAX) },
             7 => Event::Step { task, step: u32::MAX, steps: 0, loss: Some(f32::NAN) },
             8 if !self.open.iter().any(|o| matches!(o, Open::Run(t, _) if *t == task)) => {

@@ -136,7 +136,7 @@ impl Session {
 
     fn fetch_due(&mut self) {
         let due = self.fetcher.due();
-        self.actions.extend(due.into_iter().map(|(id, bytes_max)| Action::Fetch { id, bytes_max }));
+        self.actions.extend(due.into_iter().map(|(id, bytes_max, have)| Action::Fetch { id, bytes_max, have }));
     }
 
     pub(super) fn fetching(&mut self, id: BlobId, bytes: u64, total: Option<u64>) {

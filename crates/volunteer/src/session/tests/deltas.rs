@@ -53,7 +53,7 @@ fn a_delta_that_cannot_be_had_is_no_reason_to_give_the_lease_back() {
             lease_next(s);
             let (whole, delta) = next(s);
             let detail = "gone".to_owned();
-            s.event(Event::FetchFailed { id: BlobId::of(&delta), retryable: false, detail });
+            s.event(Event::FetchFailed { id: BlobId::of(&delta), retryable: false, detail, came: vec![] });
             s.event(Event::Fetched { id: BlobId::of(&whole), bytes: whole });
         },
         expect![[r#"

@@ -153,7 +153,10 @@ fn describe(job: &Job, action: &Action) -> String {
         Action::Connect { link } => format!("connect {}", link.0),
         Action::Send { link, text } => format!("send {}: {}", link.0, describe_message(text)),
         Action::Close { link } => format!("close {}", link.0),
-        Action::Fetch { id, bytes_max } => format!("fetch {} <= {bytes_max}", name(job, *id)),
+        Action::Fetch { id, bytes_max, have } if have.is_empty() => format!("fetch {} <= {bytes_max}", name(job, *id)),
+        Action::Fetch { id, bytes_max, have } => {
+            format!("fetch {} <= {bytes_max} from {} on", name(job, *id), have.len())
+        }
         Action::Challenge(challenge) => format!("challenge with {} bytes of data", challenge.block.len()),
         Action::Run(run) => format!("run task {} on {} blocks", run.task.id, run.blocks.len()),
         Action::Halt => "halt".to_owned(),

@@ -125,7 +125,7 @@ fn a_blob_that_is_gone_releases_the_lease() {
         |s| {
             s.lease(1);
             let id = BlobId::of(&s.job.blocks[1]);
-            s.event(Event::FetchFailed { id, retryable: false, detail: "status 404".to_owned() });
+            s.event(Event::FetchFailed { id, retryable: false, detail: "status 404".to_owned(), came: vec![] });
         },
         expect![[r#"
             fetch block 1 <= 524288
@@ -199,6 +199,28 @@ fn progress_is_shown_at_most_ten_times_a_second() {
             report {"type":"helping","task":1,"kind":"train","step":3,"steps":8,"loss":null}
             report {"type":"helping","task":1,"kind":"train","step":6,"steps":8,"loss":null}
             report {"type":"helping","task":1,"kind":"train","step":8,"steps":8,"loss":null}
+        "#]],
+    );
+}
+
+#[test]
+fn a_broken_download_goes_on_where_it_broke() {
+    check(
+        Script::asked(),
+        |s| {
+            s.lease(1);
+            let block = s.job.blocks[1].clone();
+            let (id, came) = (BlobId::of(&block), block[..5].to_vec());
+            s.event(Event::FetchFailed { id, retryable: true, detail: "broke".to_owned(), came });
+            s.passes(10_000);
+            s.event(Event::Fetched { id, bytes: block });
+        },
+        expect![[r#"
+            fetch block 1 <= 524288
+            sleep 391
+            fetch block 1 <= 524288 from 5 on
+            report {"type":"helping","task":1,"kind":"train","step":0,"steps":8,"loss":null}
+            run task 1 on 2 blocks
         "#]],
     );
 }
