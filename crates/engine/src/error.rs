@@ -19,6 +19,17 @@ pub enum EngineError {
     /// The adapter compiles none of a kernel's shaders.
     #[error("this adapter compiles no shader of a kernel: {0}")]
     Shader(String),
+    /// The tiers that a trainer was to have are not those of its plan: made for another program, batch
+    /// or release.
+    #[error(
+        "dispatch {index} of the plan has no tier {tier}: take the tiers from a trainer of the same program and recipe"
+    )]
+    Tier {
+        /// The first dispatch that is out of place.
+        index: usize,
+        /// What was asked for, or `none` or `too many`.
+        tier: String,
+    },
     /// A tensor of this plan is larger than a device has to offer.
     #[error("{what} needs {bytes} bytes, at most {max}")]
     TooLarge {

@@ -17,6 +17,7 @@ mod step;
 mod tests;
 mod tier;
 mod trainer;
+mod tune;
 
 pub use error::EngineError;
 pub use kernel::{AttentionSizes, ConvSizes, Copy, Form, Kernel, Reduce, Stack, Then};
@@ -24,3 +25,4 @@ pub use plan::{Dispatch, Place, Plan, memory_bytes};
 pub use roofline::{Cost, Roof};
 pub use tier::Tier;
 pub use trainer::{BatchEvaluation, Choice, Engine, Trainer};
+pub use tune::Tuned;

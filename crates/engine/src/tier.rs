@@ -2,10 +2,13 @@
 //! thing, each with its own order of additions: so the choice is part of a plan and of its id. The
 //! processor's executor knows only one way and ignores the choice.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Form, Kernel, kernel::ConvSizes};
 
 /// How a kernel is laid over a GPU's invocations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// Any sizes, and the only way of most kernels. Products: tier A, a block of 4 x 4 in registers.
     Plain,

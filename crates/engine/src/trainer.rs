@@ -26,7 +26,7 @@ pub enum Choice {
 /// An opened device.
 #[derive(Clone)]
 pub struct Engine {
-    gpu: Option<Rc<GpuDevice>>,
+    pub(crate) gpu: Option<Rc<GpuDevice>>,
 }
 
 /// A program on a device, with parameters and optimizer state. Batches have the recipe's size.
@@ -83,6 +83,11 @@ impl Engine {
         }
     }
 
+    /// A program plays the GPU.
+    pub fn is_software(&self) -> bool {
+        self.gpu.as_ref().is_some_and(|gpu| gpu.software)
+    }
+
     /// The adapter's own name; empty for the processor.
     pub fn adapter(&self) -> String {
         self.gpu.as_ref().map_or_else(String::new, |gpu| gpu.name.clone())
@@ -104,6 +109,46 @@ impl Engine {
                 }
             };
         }
+        self.open_trainer(program, recipe, plan, init).await
+    }
+
+    /// [`Engine::trainer`] with the tiers of another one's plan ([`Plan::tiers`]): on the same device it
+    /// computes the same bits, whatever was measured here.
+    ///
+    /// # Errors
+    /// As [`Engine::trainer`]; tiers that are not this plan's; a shader that is refused here.
+    pub async fn trainer_with(
+        &self,
+        program: &Program,
+        recipe: &Recipe,
+        init: &[f32],
+        tiers: &[Tier],
+    ) -> Result<Trainer, EngineError> {
+        let mut plan = Plan::new(program, recipe)?;
+        let count = plan.dispatches.len();
+        if tiers.len() != count {
+            let tier = if tiers.len() < count { "none" } else { "too many" };
+            return Err(EngineError::Tier { index: tiers.len().min(count), tier: tier.to_owned() });
+        }
+        for (index, (Dispatch { kernel, tier, .. }, &given)) in plan.dispatches.iter_mut().zip(tiers).enumerate() {
+            if !Tier::options(kernel).contains(&given) {
+                return Err(EngineError::Tier { index, tier: format!("{given:?}") });
+            }
+            *tier = given;
+            if let Some(gpu) = &self.gpu {
+                gpu.compiled(kernel, std::iter::once(given)).await?;
+            }
+        }
+        self.open_trainer(program, recipe, plan, init).await
+    }
+
+    async fn open_trainer(
+        &self,
+        program: &Program,
+        recipe: &Recipe,
+        plan: Plan,
+        init: &[f32],
+    ) -> Result<Trainer, EngineError> {
         let plan = Arc::new(plan);
         let executor = Executor::new(self, Arc::clone(&plan)).await?;
         let betas = match recipe.optimizer {
@@ -134,12 +179,11 @@ impl Engine {
         self.gpu.iter().for_each(|gpu| gpu.device.destroy());
     }
 
-    /// The tier that this device takes for a kernel.
+    /// The tier that this device takes for a kernel: the fastest where that was measured.
     pub(crate) fn tier(&self, kernel: &Kernel) -> Tier {
-        match &self.gpu {
-            Some(gpu) if gpu.software => Tier::of_software(kernel),
-            _ => Tier::usual(kernel),
-        }
+        let Some(gpu) = &self.gpu else { return Tier::usual(kernel) };
+        let unmeasured = || if gpu.software { Tier::of_software(kernel) } else { Tier::usual(kernel) };
+        gpu.fastest(kernel).unwrap_or_else(unmeasured)
     }
 }
 

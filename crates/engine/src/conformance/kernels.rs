@@ -4,10 +4,10 @@ use potluck_graph::{BinaryFn, PoolFn, UnaryFn};
 use potluck_protocol::Backend;
 
 use super::{
-    Case, Dispatch, Engine, EngineError, Kernel, Operand, Place, Tolerance, Work, Worst, bare_plan, compare,
-    compare_scaled, reference, tolerance, values,
+    Case, Engine, EngineError, Kernel, Operand, Tolerance, Work, Worst, compare, compare_scaled, reference, tolerance,
+    values,
 };
-use crate::{AttentionSizes, ConvSizes, Copy, Form, Reduce, Then, Tier, trainer::Bench};
+use crate::{AttentionSizes, ConvSizes, Copy, Dispatch, Form, Place, Plan, Reduce, Then, Tier, trainer::Bench};
 
 pub(super) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
@@ -300,7 +300,7 @@ pub(super) async fn run(
     let mut worst = Worst::none();
     for &tier in tiers(&kernel, engine) {
         let dispatch = Dispatch { tier, ..dispatch.clone() };
-        let mut bench = Bench::new(engine, bare_plan(vec![dispatch], slots.clone(), 64)).await?;
+        let mut bench = Bench::new(engine, Plan::bare(vec![dispatch], slots.clone(), 64)).await?;
         for (slot, operand) in operands.iter().enumerate() {
             bench.write_slot(slot, bytemuck::cast_slice(&vec![f32::NAN; operand.len() + SPARE]));
             bench.write_slot(slot, operand.bytes());
@@ -345,7 +345,7 @@ pub(super) async fn run_attention_grad(sizes: AttentionSizes, engine: &Engine) -
     for &tier in tiers(&dispatches[0].kernel, engine) {
         let dispatches = dispatches.iter().map(|dispatch| Dispatch { tier, ..dispatch.clone() }).collect();
         let slots = vec![packed, y_len, sum_len, y_len, packed, sum_len];
-        let mut bench = Bench::new(engine, bare_plan(dispatches, slots, 64)).await?;
+        let mut bench = Bench::new(engine, Plan::bare(dispatches, slots, 64)).await?;
         bench.write_slot(0, bytemuck::cast_slice(&x));
         bench.write_slot(3, bytemuck::cast_slice(&gradient));
         bench.run(1).await?;
@@ -385,7 +385,7 @@ pub(super) async fn run_batch(kernel: Kernel, engine: &Engine) -> Result<Worst, 
     let mut worst = Worst::none();
     for &tier in tiers(&kernel, engine) {
         let dispatch = Dispatch { tier, ..dispatch.clone() };
-        let mut bench = Bench::new(engine, bare_plan(vec![dispatch], slots.clone(), 64)).await?;
+        let mut bench = Bench::new(engine, Plan::bare(vec![dispatch], slots.clone(), 64)).await?;
         (0..).zip(&all).for_each(|(slot, values)| bench.write_slot(slot, bytemuck::cast_slice(values)));
         bench.run(1).await?;
         let got = bench.read(out).await?;

@@ -19,7 +19,7 @@ pub use product::Product;
 pub use shaders::shaders;
 pub use tolerance::{TOLERANCES, Tolerance};
 
-use crate::{Dispatch, Engine, EngineError, Kernel, Place, Plan};
+use crate::{Engine, EngineError, Kernel};
 
 /// A kernel, a short chain of them, or a program, with its data.
 #[derive(Debug, Clone)]
@@ -152,24 +152,6 @@ fn compare(got: &[f32], expected: &[f64], tolerance: Tolerance) -> Worst {
 fn values(stream: u64, count: usize) -> Vec<f32> {
     let mut random = potluck_graph::random::SplitMix64::new(stream);
     (0..count).map(|_| 2.0 * random.unit() - 1.0).collect()
-}
-
-fn bare_plan(dispatches: Vec<Dispatch>, slots: Vec<usize>, arena_len: usize) -> Plan {
-    Plan {
-        batch: 1,
-        forward_count: dispatches.len(),
-        divisible: dispatches.len(),
-        dispatches,
-        slots,
-        tables: Vec::new(),
-        inputs: Vec::new(),
-        bounds: Vec::new(),
-        stats: 0,
-        stats_rows: 0,
-        prediction: (Place::Slot(0), 0),
-        parameters: Vec::new(),
-        arena_len,
-    }
 }
 
 impl Operand {

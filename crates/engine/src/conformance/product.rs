@@ -1,7 +1,6 @@
 //! One square matrix product alone on a device, for measuring.
 
-use super::bare_plan;
-use crate::{Dispatch, Engine, EngineError, Form, Kernel, Place, Then, trainer::Bench};
+use crate::{Dispatch, Engine, EngineError, Form, Kernel, Place, Plan, Then, trainer::Bench};
 
 /// Slots of the plan: the operands, the product, and one value that is read to see that the device
 /// is done.
@@ -35,7 +34,7 @@ impl Product {
         let (reads, writes) = (vec![Place::Slot(A), Place::Slot(B)], vec![Place::Slot(OUT)]);
         let dispatch = Dispatch { kernel, tier, reads, writes };
         let values = size as usize * size as usize;
-        let mut bench = Bench::new(engine, bare_plan(vec![dispatch], vec![values, values, values, 1], 0)).await?;
+        let mut bench = Bench::new(engine, Plan::bare(vec![dispatch], vec![values, values, values, 1], 0)).await?;
         bench.write_slot(A, bytemuck::cast_slice(a));
         bench.write_slot(B, bytemuck::cast_slice(b));
         Ok(Self { bench })

@@ -28,6 +28,8 @@ pub(crate) struct GpuDevice {
     pipelines: RefCell<HashMap<PipelineKey, wgpu::ComputePipeline>>,
     /// What this adapter's compiler would not take, with its words.
     refused: RefCell<HashMap<PipelineKey, String>>,
+    /// The fastest tiers of the shapes that were measured here, a shape being its first tier's launch.
+    fastest: RefCell<Vec<(Launch, Tier)>>,
     /// A shader whose text a test breaks.
     #[cfg(any(test, feature = "conformance"))]
     pub(crate) broken: std::cell::Cell<&'static str>,
@@ -66,6 +68,7 @@ impl GpuDevice {
             modules: RefCell::default(),
             pipelines: RefCell::default(),
             refused: RefCell::default(),
+            fastest: RefCell::default(),
             #[cfg(any(test, feature = "conformance"))]
             broken: std::cell::Cell::default(),
             in_flight: RefCell::default(),
@@ -110,6 +113,17 @@ impl GpuDevice {
             self.refused.borrow_mut().insert(key, words.clone());
         }
         Err(EngineError::Shader(words))
+    }
+
+    /// The fastest tier of a kernel, where it was measured here.
+    pub(crate) fn fastest(&self, kernel: &Kernel) -> Option<Tier> {
+        let launch = Launch::of(kernel, Tier::usual(kernel));
+        self.fastest.borrow().iter().find(|(measured, _)| *measured == launch).map(|&(_, tier)| tier)
+    }
+
+    /// Keeps what measuring came to.
+    pub(crate) fn measured(&self, kernel: &Kernel, fastest: Tier) {
+        self.fastest.borrow_mut().push((Launch::of(kernel, Tier::usual(kernel)), fastest));
     }
 
     /// What was refused, each with the compiler's words.

@@ -77,14 +77,7 @@ impl GpuExecutor {
     pub(crate) async fn run(&self, range: Range<usize>, step: StepValues) -> Result<(), EngineError> {
         self.gpu.queue.write_buffer(&self.step, 0, bytemuck::cast_slice(&step.words()));
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for Prepared { pipeline, bindings, grid: [x, y, z] } in &self.launches[range] {
-                pass.set_pipeline(pipeline);
-                pass.set_bind_group(0, bindings, &[]);
-                pass.dispatch_workgroups(*x, *y, *z);
-            }
-        }
+        encode(&mut encoder, self.launches[range].iter());
         if self.plan.stats_rows > 0 {
             let bytes = self.stats_bytes();
             let mut stats = self.stats.borrow_mut();
@@ -92,6 +85,20 @@ impl GpuExecutor {
             encoder.copy_buffer_to_buffer(&self.memory.slots[self.plan.stats], 0, copy, 0, bytes);
         }
         self.gpu.submit(encoder.finish()).await
+    }
+
+    /// Runs one dispatch so many times in one submit, and waits until it is done.
+    pub(crate) async fn repeat(&self, dispatch: usize, times: usize) -> Result<(), EngineError> {
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encode(&mut encoder, std::iter::repeat_n(&self.launches[dispatch], times));
+        self.gpu.submit(encoder.finish()).await?;
+        self.gpu.drain().await
+    }
+
+    /// Frees the slots at once, where dropping them leaves that to a browser's garbage collector. Nothing
+    /// may be in flight.
+    pub(crate) fn free(self) {
+        self.memory.slots.iter().for_each(wgpu::Buffer::destroy);
     }
 
     /// Waits until the queue is empty.
@@ -122,6 +129,15 @@ impl GpuExecutor {
         };
         let bytes = self.gpu.read(source, 4 * (offset + len) as u64).await?;
         Ok(floats(&bytes).skip(offset).collect())
+    }
+}
+
+fn encode<'a>(encoder: &mut wgpu::CommandEncoder, launches: impl Iterator<Item = &'a Prepared>) {
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    for Prepared { pipeline, bindings, grid: [x, y, z] } in launches {
+        pass.set_pipeline(pipeline);
+        pass.set_bind_group(0, bindings, &[]);
+        pass.dispatch_workgroups(*x, *y, *z);
     }
 }
 

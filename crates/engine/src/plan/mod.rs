@@ -134,6 +134,30 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Dispatches over slots of these sizes, and nothing around them.
+    pub(crate) fn bare(dispatches: Vec<Dispatch>, slots: Vec<usize>, arena_len: usize) -> Self {
+        Self {
+            batch: 1,
+            forward_count: dispatches.len(),
+            divisible: dispatches.len(),
+            dispatches,
+            slots,
+            tables: Vec::new(),
+            inputs: Vec::new(),
+            bounds: Vec::new(),
+            stats: 0,
+            stats_rows: 0,
+            prediction: (Place::Slot(0), 0),
+            parameters: Vec::new(),
+            arena_len,
+        }
+    }
+
+    /// The tier of each dispatch: what measuring has chosen, to be given to another device.
+    pub fn tiers(&self) -> Vec<Tier> {
+        self.dispatches.iter().map(|dispatch| dispatch.tier).collect()
+    }
+
     /// Names everything that can change a bit of the result on one executor.
     pub fn id(&self) -> BlobId {
         BlobId::of(format!("potluck-plan/2 {self:?}").as_bytes())
