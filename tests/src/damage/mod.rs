@@ -64,6 +64,9 @@ pub struct Extent {
     pub seed: u64,
 }
 
+/// Starts side by side: most of one is waiting for syncs.
+const AT_ONCE: usize = 4;
+
 /// SQLite's page, and the unit in which a file system writes.
 const PAGE: usize = 4096;
 
@@ -103,9 +106,17 @@ pub fn files(ground: &Ground, extent: &Extent, mut tell: impl FnMut(&str)) -> Ve
 }
 
 fn harm_all(ground: &Ground, what: &str, harms: impl IntoIterator<Item = Harm>) -> Tally {
+    let harms: Vec<Harm> = harms.into_iter().collect();
+    let of_some = |harms: &[Harm]| harms.iter().map(|harm| ground.start(harm)).collect::<Vec<_>>();
+    let outcomes = std::thread::scope(|threads| {
+        let share = harms.len().div_ceil(AT_ONCE).max(1);
+        let at_work: Vec<_> = harms.chunks(share).map(|some| threads.spawn(move || of_some(some))).collect();
+        let ended = at_work.into_iter().map(|thread| thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+        ended.flatten().collect::<Vec<_>>()
+    });
     let mut tally = Tally::new(what);
-    for harm in harms {
-        tally.enter(&format!("{harm:?}"), ground.start(&harm));
+    for (harm, outcome) in harms.iter().zip(outcomes) {
+        tally.enter(&format!("{harm:?}"), outcome);
     }
     tally
 }
