@@ -11,7 +11,8 @@ use crate::{
     cli::ServeOptions,
     error::CliError,
     job_file::{self, Read},
-    print, signals,
+    print,
+    signals::Stop,
 };
 
 /// Serves until it is told to stop, or until every job is finished.
@@ -37,13 +38,12 @@ async fn run(options: ServeOptions) -> Result<(), CliError> {
         builder = builder.job(file, base_folder);
     }
     let coordinator = builder.start().await?;
+    // Before anybody is told that it is up. Until here it can be killed, which harms nothing.
+    let mut stop = Stop::listen().map_err(|e| no_signals(&e))?;
     let address = coordinator.serve(listener).map_err(|e| CliError::Failure(format!("cannot listen ({e})")))?;
     greet(&coordinator, address, &names);
     let ended = tokio::select! {
-        signal = signals::stop() => match signal {
-            Ok(()) => { print::line("stopping"); Ok(()) }
-            Err(e) => Err(CliError::Failure(format!("cannot wait for signals ({e})"))),
-        },
+        asked = stop.asked() => asked.map(|()| print::line("stopping")).map_err(|e| no_signals(&e)),
         finished = coordinator.finished(), if exit_when_finished => match finished {
             Ok(()) => { print::line("finished"); Ok(()) }
             Err(reason) => Err(CliError::Failure(reason)),
@@ -55,6 +55,10 @@ async fn run(options: ServeOptions) -> Result<(), CliError> {
         print::line(&format!("{told} of {connected} volunteers were told when to come again"));
     }
     ended
+}
+
+fn no_signals(error: &std::io::Error) -> CliError {
+    CliError::Failure(format!("cannot wait for signals ({error})"))
 }
 
 /// What went wrong on the way goes to standard error; `RUST_LOG` says how much of it.

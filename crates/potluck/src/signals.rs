@@ -1,20 +1,41 @@
 //! Waiting for a person or a service manager to say stop.
 
-/// Returns at the next Ctrl-C or SIGTERM.
-///
-/// # Errors
-///
-/// Where the system has no signals to wait for.
-pub(crate) async fn stop() -> std::io::Result<()> {
+/// Hears Ctrl-C and SIGTERM from when it is made: one that comes before anybody waits is not lost,
+/// and does not end the process on the spot.
+pub(crate) struct Stop {
     #[cfg(unix)]
-    {
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Stop {
+    /// # Errors
+    ///
+    /// Where the system has no signals to wait for.
+    pub(crate) fn listen() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Returns at the next of them.
+    pub(crate) async fn asked(&mut self) -> std::io::Result<()> {
         tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-            _ = terminate.recv() => Ok(()),
+            _ = self.interrupt.recv() => Ok(()),
+            _ = self.terminate.recv() => Ok(()),
         }
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+}
+
+#[cfg(not(unix))]
+impl Stop {
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    /// Returns at the next Ctrl-C.
+    pub(crate) async fn asked(&mut self) -> std::io::Result<()> {
+        tokio::signal::ctrl_c().await
+    }
 }

@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 use crate::{
     cli::{BackendChoice, VolunteerOptions},
     error::CliError,
-    print, signals,
+    print,
+    signals::Stop,
 };
 
 /// Helps until the job is finished or the person is.
@@ -21,13 +22,15 @@ pub(crate) fn volunteer(options: VolunteerOptions) -> Result<(), CliError> {
         volunteer = volunteer.key_file(file);
     }
     let summary = runtime.block_on(async {
+        let signals = Stop::listen();
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(async move {
             // Without signals the person still has the second way: killing it.
-            let _ = signals::stop().await;
+            let Ok(mut signals) = signals else { return std::future::pending().await };
+            let _ = signals.asked().await;
             print::line("leaving; once more to leave at once");
             let _ = stop.send(());
-            let _ = signals::stop().await;
+            let _ = signals.asked().await;
             std::process::exit(1);
         });
         let stop = async {
