@@ -554,7 +554,9 @@ impl Actor {
         for fact in facts {
             self.observers.iter().for_each(|observer| observer(&self.card.name, fact));
             match fact {
-                Fact::Committed { version, base, .. } => {
+                Fact::Committed { version, base, delta, .. } => {
+                    // Of a version that is stored whole too: who holds the one before takes fewer bytes.
+                    self.stores.publish(*delta);
                     let bytes = self.whole.as_ref().filter(|whole| whole.id == *base).map(|whole| whole.bytes.clone());
                     if let Some(making) = self.core.state().making(*version) {
                         self.stores.publish_version(*base, making, bytes);

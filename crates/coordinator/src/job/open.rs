@@ -299,6 +299,7 @@ async fn publish(core: &Core, made: &Made, whole: &Whole, stores: &Stores) -> Re
     stores.publish(train.iter().chain(valid).map(|&(id, _)| id));
     stores.publish(files.values().copied().chain([made.program]));
     let gone: HashSet<BlobId> = keep::all_pushed_out(state).into_iter().collect();
+    stores.publish(state.history().filter_map(|record| record.delta).filter(|delta| !gone.contains(delta)));
     for record in state.history().filter(|record| !gone.contains(&record.base)) {
         let bytes = (record.version == state.version()).then(|| whole.bytes.clone());
         if let Some(making) = state.making(record.version) {

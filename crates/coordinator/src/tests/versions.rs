@@ -39,6 +39,16 @@ async fn fetched(site: &Site, id: BlobId) -> Vec<u8> {
     answer.body
 }
 
+/// Those of versions that are stored whole, too.
+async fn told_deltas_can_be_fetched(ground: &Ground, site: &Site) {
+    let (state, _) = ground.state_in_log();
+    let told = state.deltas_to(state.version());
+    assert_eq!(told.len(), 3);
+    for step in told {
+        fetched(site, step.delta).await;
+    }
+}
+
 #[tokio::test]
 async fn versions_between_checkpoints_are_made_again_after_a_kill() {
     let ground = Ground::new();
@@ -76,6 +86,7 @@ async fn each_sixteenth_version_is_stored_and_its_updates_are_needed_no_more() {
     let ground = Ground::with_budget(32 * 40);
     let site = ground.start().await;
     advance(&site, 17).await;
+    told_deltas_can_be_fetched(&ground, &site).await;
     kill(site).await;
     let (state, facts) = ground.state_in_log();
     let stored = facts.iter().filter_map(|fact| match fact {
@@ -96,6 +107,7 @@ async fn each_sixteenth_version_is_stored_and_its_updates_are_needed_no_more() {
 
     // A start makes the seventeenth again, from its one update; a stop stores it.
     let site = ground.start().await;
+    told_deltas_can_be_fetched(&ground, &site).await;
     fetched(&site, base(&state, 17)).await;
     fetched(&site, base(&state, 5)).await;
     site.coordinator.shutdown().await;
