@@ -53,7 +53,8 @@ fn fill_and_free(job: &Job, ballast: &Path) -> String {
     fill(ballast);
     let volunteer = Volunteer::start(&server.url);
     let message = server.process.find(deadline, "a sentence about the disk", |line| {
-        (line.text().contains("full") && line.text().contains("free some space")).then(|| line.text().to_owned())
+        let (_, sentence) = line.text().split_once("paused: ")?;
+        (sentence.contains("full") && sentence.contains("free some space")).then(|| sentence.to_owned())
     });
     let why = server.watch(deadline, "a pause", |job| job["blocked"].as_str().map(str::to_owned));
     assert!(why.contains("disk"), "{why}");

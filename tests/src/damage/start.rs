@@ -103,9 +103,11 @@ impl Ground {
     /// Starts on the folder with this harm done to it.
     pub fn start(&self, harm: &Harm) -> Outcome {
         let folder = self.folder(Some(harm));
+        // The same in every run.
+        let placeless = |message: String| message.replace(&folder.path().display().to_string(), "FOLDER");
         let start = || match self.serve(folder.path()) {
-            Err(error) => self.refused(harm, kind(&error), error.to_string()),
-            Ok(Seen::Stopped(reason)) => self.refused(harm, "found beside the work: the job stops", reason),
+            Err(error) => self.refused(harm, kind(&error), placeless(error.to_string())),
+            Ok(Seen::Stopped(reason)) => self.refused(harm, "found beside the work: the job stops", placeless(reason)),
             Ok(Seen::Shown(shown)) => match self.differs(harm, folder.path(), &shown) {
                 None => Outcome::Unchanged,
                 Some(what) => Outcome::Violated(what),
