@@ -57,6 +57,19 @@ fn a_wrong_job_file_is_refused_with_its_line_and_field() {
 }
 
 #[test]
+fn a_day_that_is_over_or_none_is_no_date_to_end_by() {
+    let job = Job::digits(&[]);
+    let by = |date: &str| {
+        let mut check = program::command(&["check"]);
+        check.arg(job.file()).args(["--by", date]);
+        check
+    };
+    check_ends(by("2020-02-30"), 2, &["--by: this day is over"]);
+    check_ends(by("soon"), 2, &["expected a date such as 2030-12-31"]);
+    check_ends(by("9999-12-31"), 0, &["visits a day", "there at once", "1,000", "to end by then"]);
+}
+
+#[test]
 fn a_missing_job_file_is_named() {
     let mut command = program::command(&["serve", "nowhere/job.toml"]);
     let folder = tempfile::tempdir().expect("a folder");

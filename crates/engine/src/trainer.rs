@@ -204,6 +204,26 @@ impl Trainer {
     /// Another number of weights than the program's, or one that is not finite; then nothing has
     /// changed.
     pub async fn restart(&mut self, weights: &[f32]) -> Result<(), EngineError> {
+        let arena = self.arena(weights)?;
+        self.steps_done = 0;
+        self.begun = None;
+        self.executor.restart(&arena).await
+    }
+
+    /// Goes on from these parameters, with the optimizer's state and the number of steps as they are:
+    /// what a volunteer would do who carried its state from task to task.
+    ///
+    /// # Errors
+    /// As [`Trainer::restart`].
+    pub fn carry_on(&mut self, weights: &[f32]) -> Result<(), EngineError> {
+        let arena = self.arena(weights)?;
+        self.begun = None;
+        self.executor.write_parameters(&arena);
+        Ok(())
+    }
+
+    /// The parameters as executors have them.
+    fn arena(&self, weights: &[f32]) -> Result<Vec<f32>, EngineError> {
         if weights.len() != self.parameter_count {
             return Err(EngineError::WeightCount { expected: self.parameter_count, got: weights.len() });
         }
@@ -217,9 +237,7 @@ impl Trainer {
             arena[offset..][..len].copy_from_slice(mine);
             rest = after;
         }
-        self.steps_done = 0;
-        self.begun = None;
-        self.executor.restart(&arena).await
+        Ok(arena)
     }
 
     /// One optimizer step on a batch of the recipe's size: one column per program input. Returns
@@ -384,6 +402,13 @@ impl Executor {
                 Ok(())
             }
             Self::Gpu(gpu) => gpu.restart(arena).await,
+        }
+    }
+
+    fn write_parameters(&mut self, arena: &[f32]) {
+        match self {
+            Self::Cpu(cpu) => cpu.write_parameters(arena),
+            Self::Gpu(gpu) => gpu.write_parameters(arena),
         }
     }
 

@@ -4,15 +4,19 @@ use std::path::PathBuf;
 
 use potluck_data::{EncodedBlock, Ingested};
 use potluck_protocol::{JobFile, ProgramFacts, Recipe};
+use potluck_scheduler::TaskCost;
 
 use crate::{
     error::CliError,
+    finish::{self, Day},
     job_file::{self, Read},
     print,
 };
 
 /// Checks job files, one after the other; the first problem ends it.
-pub(crate) fn check(jobs: &[PathBuf]) -> Result<(), CliError> {
+pub(crate) fn check(jobs: &[PathBuf], by: Option<Day>) -> Result<(), CliError> {
+    let is_over = || CliError::Mistake("--by: this day is over".to_owned());
+    let days = by.map(|day| day.days_until_end().ok_or_else(is_over)).transpose()?;
     for path in jobs {
         let Read { file, path, base_folder } = job_file::read(path)?;
         let in_file = |text: String| CliError::Mistake(format!("{}: {text}", path.display()));
@@ -23,10 +27,13 @@ pub(crate) fn check(jobs: &[PathBuf]) -> Result<(), CliError> {
         let memory = memory(&ingested, &file.train).map_err(in_file)?;
         print::facts(
             &format!("{}: {} ({})", path.display(), file.job.title, file.job.name),
-            &rows(&file, &ingested, memory),
+            &rows(&file, &ingested, memory, days),
         );
         print::line("");
         print::table(&["split", "samples", "blocks", "bytes"], &splits(&ingested));
+        print::line("");
+        let (tasks, cost) = work(&ingested, &file.train);
+        print::table(&["visits a day", "there at once", "budget spent in"], &finish::table(tasks, &cost));
         print::line("");
     }
     Ok(())
@@ -60,25 +67,37 @@ fn memory(ingested: &Ingested, recipe: &Recipe) -> Result<u64, String> {
         .map_err(|error| format!("the model cannot be trained: {error}"))
 }
 
-fn rows(file: &JobFile, ingested: &Ingested, memory: u64) -> Vec<(&'static str, String)> {
+/// Tasks of the budget, and what one of them costs a visitor.
+fn work(ingested: &Ingested, recipe: &Recipe) -> (u64, TaskCost) {
+    let (first_bytes, next_bytes) = downloads(ingested, recipe);
+    let samples = recipe.task_samples();
+    let cost = TaskCost {
+        first_bytes,
+        next_bytes,
+        upload_bytes: potluck_update::encoded_len(recipe.update, ingested.program.parameter_count()) as u64,
+        flops: samples * ingested.program.facts().train_flops_per_sample,
+        steps: recipe.steps,
+    };
+    (recipe.budget_samples.div_ceil(samples), cost)
+}
+
+fn rows(file: &JobFile, ingested: &Ingested, memory: u64, days: Option<f64>) -> Vec<(&'static str, String)> {
     let recipe = &file.train;
-    let ProgramFacts { parameters, train_flops_per_sample, evaluate_flops_per_sample } = ingested.program.facts();
+    let ProgramFacts { parameters, evaluate_flops_per_sample, .. } = ingested.program.facts();
     let task_samples = recipe.task_samples();
-    let task_flops = task_samples * train_flops_per_sample;
     let train = u64::from(Ingested::samples_of(&ingested.train));
-    let tasks = recipe.budget_samples.div_ceil(task_samples);
-    let (first, next) = downloads(ingested, recipe);
-    let upload = potluck_update::encoded_len(recipe.update, ingested.program.parameter_count()) as u64;
+    let (tasks, cost) = work(ingested, recipe);
+    let TaskCost { first_bytes, next_bytes, upload_bytes, flops, .. } = cost;
     let valid = u64::from(Ingested::samples_of(&ingested.valid)) * evaluate_flops_per_sample;
-    vec![
+    let mut rows = vec![
         ("data", format!("{} samples: {}", print::count(ingested.samples.into()), ingested.contents)),
         ("parameters", print::count(parameters)),
         ("memory in a tab", print::bytes(memory)),
-        ("first download", print::bytes(first)),
-        ("each task", format!("{} down, {} up", print::bytes(next), print::bytes(upload))),
+        ("first download", print::bytes(first_bytes)),
+        ("each task", format!("{} down, {} up", print::bytes(next_bytes), print::bytes(upload_bytes))),
         (
             "work of a task",
-            format!("{} x {} = {task_samples} samples, {}", recipe.steps, recipe.batch, print::flops(task_flops)),
+            format!("{} x {} = {task_samples} samples, {}", recipe.steps, recipe.batch, print::flops(flops)),
         ),
         ("work of an evaluation", print::flops(valid)),
         (
@@ -90,7 +109,7 @@ fn rows(file: &JobFile, ingested: &Ingested, memory: u64) -> Vec<(&'static str, 
                 recipe.budget_samples as f64 / train.max(1) as f64
             ),
         ),
-        ("work of the budget", print::flops(tasks * task_flops)),
+        ("work of the budget", print::flops(tasks * flops)),
         (
             "useful at once",
             format!(
@@ -99,5 +118,7 @@ fn rows(file: &JobFile, ingested: &Ingested, memory: u64) -> Vec<(&'static str, 
                 potluck_scheduler::VERSIONS_MIN
             ),
         ),
-    ]
+    ];
+    rows.extend(days.map(|days| ("to end by then", finish::needed(tasks, &cost, days))));
+    rows
 }

@@ -8,6 +8,7 @@ mod backup;
 mod check;
 mod cli;
 mod error;
+mod finish;
 mod init;
 mod job_file;
 mod log;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), CliError> {
     match command {
         Command::Init { folder } => init::init(&folder),
-        Command::Check { jobs } => check::check(&jobs),
+        Command::Check { jobs, by } => check::check(&jobs, by),
         Command::Serve(options) => serve::serve(options),
         Command::Status { url, job } => remote::status(&url, job.as_ref()),
         Command::Export { from, with_log: Some(job_file), out, .. } => backup::export(&from, &job_file, &out),

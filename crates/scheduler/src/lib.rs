@@ -61,6 +61,7 @@ mod snapshot;
 mod state;
 mod strategy;
 mod tail;
+mod visits;
 
 #[cfg(test)]
 mod tests;
@@ -80,3 +81,4 @@ pub use shares::{shares, weight};
 pub use snapshot::{STATE_SCHEMA, StateError};
 pub use state::State;
 pub use strategy::{Mode, Strategy, named};
+pub use visits::{TaskCost, VISITS, Visits};

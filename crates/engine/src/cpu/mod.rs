@@ -62,8 +62,13 @@ impl CpuExecutor {
 
     /// Replaces the parameter arena and forgets the optimizer's state.
     pub(crate) fn restart(&mut self, arena: &[f32]) {
-        self.parameters.copy_from_slice(arena);
+        self.write_parameters(arena);
         self.moments.iter_mut().for_each(|m| m.fill(0.0));
+    }
+
+    /// Replaces the parameter arena alone.
+    pub(crate) fn write_parameters(&mut self, arena: &[f32]) {
+        self.parameters.copy_from_slice(arena);
     }
 
     /// Writes the front of a slot; u32 values come as their bits.

@@ -64,8 +64,13 @@ impl GpuExecutor {
     pub(crate) async fn restart(&self, arena: &[f32]) -> Result<(), EngineError> {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         self.memory.moments.iter().for_each(|moment| encoder.clear_buffer(moment, 0, None));
-        self.gpu.queue.write_buffer(&self.memory.parameters, 0, bytemuck::cast_slice(arena));
+        self.write_parameters(arena);
         self.gpu.submit(encoder.finish()).await
+    }
+
+    /// Replaces the parameter arena alone.
+    pub(crate) fn write_parameters(&self, arena: &[f32]) {
+        self.gpu.queue.write_buffer(&self.memory.parameters, 0, bytemuck::cast_slice(arena));
     }
 
     /// Writes the front of a slot.

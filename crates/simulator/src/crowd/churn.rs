@@ -1,35 +1,18 @@
-//! The churn model: who comes, how long they stay, and what they bring. A guess, in the words of
-//! ranges and medians, to be replaced when real visits were seen.
+//! The churn model: who comes, how long they stay, and what they bring, drawn from the visits that are
+//! expected ([`VISITS`]).
 
 use std::collections::VecDeque;
 use std::f64::consts::TAU;
 
 use potluck_graph::random::SplitMix64;
 use potluck_protocol::Millis;
+use potluck_scheduler::VISITS;
 
-/// Median of a visit, in milliseconds.
-const VISIT_MEDIAN: f64 = 240_000.0;
-
-/// Spread of its logarithm.
-const VISIT_SIGMA: f64 = 1.2;
-
-/// Floating-point operations a second in training, slowest and fastest device.
-const SPEED: [f64; 2] = [0.3e12, 40e12];
-
-/// Share of visitors whose tab is in the background, and what is left of their speed.
-const HIDDEN: (f64, f64) = (0.25, 0.1);
-
-/// Bytes a millisecond of an upload, slowest and fastest line: 5 and 50 Mbit/s.
-const UPLOAD: [f64; 2] = [625.0, 6_250.0];
-
-/// How much faster a download is.
-const DOWNLOAD: f64 = 5.0;
+/// Milliseconds of a second: the model is in seconds, the simulation is not.
+const MILLIS: f64 = 1000.0;
 
 /// Share of visitors whose machine sleeps once during the visit, and for how long.
 const FREEZES: (f64, Millis) = (0.02, 600_000);
-
-/// Share of visitors who press stop: they hand in what they have. The others just close the tab.
-const STOPS: f64 = 0.5;
 
 /// Most arrivals in a day over the mean: 1.6 against 0.4, four to one.
 const TIDE: f64 = 0.6;
@@ -91,17 +74,16 @@ impl Draw {
     /// A device of this many times the median speed on a median line, in a tab that is closed after a
     /// while, with or without a word.
     pub(crate) fn steady(speed: f64, stays: Millis, says_stop: bool) -> Self {
-        let upload = (UPLOAD[0] * UPLOAD[1]).sqrt();
+        let upload = middle(VISITS.upload);
         let speed = speed * Churn::median_speed();
-        Self { stays, speed, upload, download: DOWNLOAD * upload, freezes: None, says_stop }
+        Self { stays, speed, upload, download: VISITS.download * upload, freezes: None, says_stop }
     }
 }
 
 impl Churn {
     /// A crowd of so many at a time, in the mean of a day.
     pub(crate) fn new(seed: u64, crowd: f64) -> Self {
-        let stay = VISIT_MEDIAN * (VISIT_SIGMA * VISIT_SIGMA / 2.0).exp();
-        Self { random: SplitMix64::new(seed), rate: crowd / stay, equal: false }
+        Self { random: SplitMix64::new(seed), rate: crowd / (MILLIS * VISITS.mean_stay()), equal: false }
     }
 
     /// The same visits, but all devices are the median one and none freezes.
@@ -111,15 +93,16 @@ impl Churn {
 
     /// The geometric mean of speeds, in operations a millisecond: the median visible device.
     pub(crate) fn median_speed() -> f64 {
-        (SPEED[0] * SPEED[1]).sqrt() / 1000.0
+        middle(VISITS.speed)
     }
 
     fn unit(&mut self) -> f64 {
         (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// A rate from anywhere between two a second, a millisecond.
     fn between(&mut self, [low, high]: [f64; 2]) -> f64 {
-        low * (high / low).powf(self.unit())
+        low * (high / low).powf(self.unit()) / MILLIS
     }
 
     /// When the next one comes after `now`. Arrivals are a Poisson process whose rate follows the time
@@ -136,22 +119,28 @@ impl Churn {
     }
 
     pub(crate) fn visitor(&mut self) -> Draw {
-        let stays = (VISIT_MEDIAN * (VISIT_SIGMA * f64::from(self.random.normal())).exp()) as Millis;
-        let (speed, upload) = (self.between(SPEED) / 1000.0, self.between(UPLOAD));
-        let (hidden, freezes, when) = (self.unit() < HIDDEN.0, self.unit() < FREEZES.0, self.unit());
-        let says_stop = self.unit() < STOPS;
+        let (median, sigma) = VISITS.stay;
+        let stays = (MILLIS * median * (sigma * f64::from(self.random.normal())).exp()) as Millis;
+        let (speed, upload) = (self.between(VISITS.speed), self.between(VISITS.upload));
+        let (hidden, freezes, when) = (self.unit() < VISITS.hidden.0, self.unit() < FREEZES.0, self.unit());
+        let says_stop = self.unit() < VISITS.stops;
         if self.equal {
             return Draw::steady(1.0, stays, says_stop);
         }
         Draw {
             stays,
-            speed: speed * if hidden { HIDDEN.1 } else { 1.0 },
+            speed: speed * if hidden { VISITS.hidden.1 } else { 1.0 },
             upload,
-            download: DOWNLOAD * upload,
+            download: VISITS.download * upload,
             freezes: freezes.then_some(((when * stays as f64) as Millis, FREEZES.1)),
             says_stop,
         }
     }
+}
+
+/// The geometric mean of two rates a second, a millisecond.
+fn middle([low, high]: [f64; 2]) -> f64 {
+    (low * high).sqrt() / MILLIS
 }
 
 #[cfg(test)]

@@ -8,8 +8,11 @@ use potluck_scheduler::{Dataset, Fact};
 use super::churn::Churn;
 use super::workshop::Workshop;
 
-const STEPS: u32 = 8;
+pub(super) const STEPS: u32 = 8;
 const BATCH: u32 = 32;
+/// Samples of a task.
+pub(super) const TASK_SAMPLES: u32 = STEPS * BATCH;
+
 const BLOCKS: u32 = 4096;
 const BLOCK_SAMPLES: u32 = 64;
 
@@ -33,7 +36,7 @@ impl JobSize {
     /// A job of this size. Nothing is evaluated, and the budget is never spent: what is measured is a
     /// stretch of a job.
     pub(crate) fn job(self, seed: u64) -> CrowdJob {
-        let flops = self.flops_per_sample(u64::from(STEPS * BATCH));
+        let flops = self.flops_per_sample(u64::from(TASK_SAMPLES));
         let created = Fact::JobCreated {
             at: 0,
             job: name(),

@@ -3,14 +3,14 @@
 use potluck_protocol::{
     BlobId, JobName, Millis, SignedStatement, Statement, Task, TaskId, UpdateEncoding, Version, VolunteerKey, limits,
 };
-use potluck_scheduler::{SessionId, UpdateFacts};
+use potluck_scheduler::{SessionId, UpdateFacts, VISITS};
 use potluck_update::{delta_len, encoded_len};
 
 use super::churn::Draw;
 use super::job::SAMPLE_BYTES;
 
-/// What a round trip takes before the first byte.
-const LATENCY: f64 = 80.0;
+/// What a round trip takes before the first byte, in milliseconds.
+const LATENCY: f64 = 1000.0 * VISITS.latency;
 
 /// A task under way.
 #[derive(Debug, Clone, PartialEq)]

@@ -437,6 +437,11 @@ fn worker_key() -> VolunteerKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use potluck_protocol::UpdateEncoding;
+    use potluck_scheduler::{TaskCost, VISITS};
+    use potluck_update::{delta_len, encoded_len};
+
+    use crate::crowd::job::{SAMPLE_BYTES, STEPS, TASK_SAMPLES};
     use crate::crowd::{Churn, JobSize};
 
     fn size(seed: u64, crowd: f64) -> WorldSize {
@@ -469,6 +474,30 @@ mod tests {
         assert!(books.commits > 0 && merged > 0, "{books:?}");
         assert!(merged + books.late_samples <= books.finished_samples, "{merged} of {books:?}");
         assert!(books.computing <= books.present, "{books:?}");
+    }
+
+    /// What a task costs a visitor who stays, and so fetches a version as one delta after the other.
+    fn cost(seems: JobSize) -> TaskCost {
+        let data = u64::from(TASK_SAMPLES) * SAMPLE_BYTES;
+        TaskCost {
+            first_bytes: 4 * seems.parameters + data,
+            next_bytes: delta_len(seems.parameters as usize) as u64 + data,
+            upload_bytes: encoded_len(UpdateEncoding::E3m0, seems.parameters as usize) as u64,
+            flops: u64::from(TASK_SAMPLES) * seems.flops_per_sample(TASK_SAMPLES.into()),
+            steps: STEPS,
+        }
+    }
+
+    /// What `potluck check` says of visits holds for the scheduler: six seeds lay between 0.89 and 1.20
+    /// of the forecast.
+    #[test]
+    fn visits_do_what_is_forecast() {
+        const A_DAY: f64 = 1_000.0;
+        let seems = JobSize { parameters: 1_000_000, task_millis: 20_000 };
+        let day = WorldSize { job: seems.job(2), lasts: 24 * 3_600_000, ..size(2, VISITS.present(A_DAY)) };
+        let (_, merged) = run(day);
+        let share = merged as f64 / f64::from(TASK_SAMPLES) / (A_DAY * VISITS.tasks(&cost(seems)));
+        assert!((0.8..1.3).contains(&share), "{share} of the forecast");
     }
 
     #[test]

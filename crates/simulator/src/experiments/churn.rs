@@ -5,6 +5,7 @@
 //! scheduler leases them again, so that a loss costs time, and what is equal are the merged samples.
 
 use anyhow::Result;
+use potluck_protocol::OuterStep;
 use serde_json::{Value, json};
 
 use super::diloco::MUON_LR;
@@ -64,7 +65,7 @@ const SEEMS: JobSize = JobSize { parameters: 1_000_000, task_millis: 10_000 };
 const LASTS: u64 = 24 * 3_600_000;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
-    let sweep = Sweep::run(arguments, Size::SMALL, arms())?;
+    let sweep = Sweep::run(arguments, Size::SMALL, arms(arguments.full))?;
     let mut report = Report::new(format!("{} Default recipe, lr {MUON_LR}.", sweep.words()));
     let mut row = |name: &str, loss: Summary, seeds: usize, gap: Option<f64>, commits: f64, hours: Value| {
         report.row([
@@ -141,12 +142,22 @@ fn crowds(arguments: &Arguments) -> Result<Vec<(Crowd, Vec<Day>)>> {
     Ok(crowds.into_iter().map(|crowd| (crowd, days.by_ref().take(seeds.len()).collect())).collect())
 }
 
-fn arms() -> Vec<Arm> {
+fn arms(full: bool) -> Vec<Arm> {
     let recipe = |volunteers| Arm::default_recipe(MUON_LR, volunteers);
     let ramp =
         |(name, counts): (&str, &'static [u32])| recipe(4).with(|crew| crew.team = Team::Ramp(counts)).named(name);
     let lost = |name, lost| recipe(8).with(|crew| crew.lost = lost).named(name);
+    // What a volunteer who is alone might do instead: the steps of its updates smoothed out, or taken as they are.
+    let gentle = |(lr, name): (f32, &str)| {
+        let (counts, step) = (RAMPS[1].1, OuterStep { lr, momentum: 0.0 });
+        ramp((RAMPS[1].0, counts)).with(|crew| crew.alone = Some(step)).named(format!("{}, {name}", RAMPS[1].0))
+    };
     let mut arms = vec![lost(NOBODY_LOST, 0.0), lost(HALF_LOST, 0.5), recipe(4).named(CONSTANT)];
     arms.extend(RAMPS.map(ramp));
+    if full {
+        let steps =
+            [(1.0, "who is alone at (1, 0)"), (0.5, "who is alone at (0.5, 0)"), (0.25, "who is alone at (0.25, 0)")];
+        arms.extend(steps.map(gentle));
+    }
     arms
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::sweep::{Measured, Sweep};
 use crate::Arguments;
 use crate::report::{Report, rounded};
-use crate::training::{Arm, Size, Way, name_of};
+use crate::training::{Arm, LOCAL_BATCH, Size, Way, name_of};
 
 /// Learning rate of fresh Muon in short tasks; above it nothing has been tried.
 pub(crate) const MUON_LR: f32 = 48e-3;
@@ -20,7 +20,7 @@ const LIMITS: [(u32, Option<f64>, f64); 4] =
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
     let calibration = Sweep::run(arguments, Size::CALIBRATION, calibration(arguments.full))?;
-    let small = Sweep::run(arguments, Size::SMALL, arms())?;
+    let small = Sweep::run(arguments, Size::SMALL, arms(arguments.full))?;
     let mut report = Report::new(format!(
         "{}\n{}\nGaps are to the best machine with the same global batch.",
         calibration.words(),
@@ -69,32 +69,47 @@ fn gap_percent(sweep: &Sweep, arm: &Arm, optimizer: Optimizer) -> Option<f64> {
     gap.is_finite().then_some(gap)
 }
 
-/// What was measured with a program that shares no code with this one, and the default recipe.
+/// What was measured with a program that shares no code with this one.
 fn calibration(full: bool) -> Vec<Arm> {
     let (adamw, muon) = (Optimizer::default(), Optimizer::muon());
     let mut arms = vec![
         Arm::alone(adamw, 16e-3, 64),
+        Arm::alone(muon, 24e-3, 64),
         Arm::rounds(adamw, 4e-3, 8, 8, OuterStep { lr: 0.7, momentum: 0.9 }),
         Arm::rounds(muon, MUON_LR, 8, 8, OuterStep::default()),
-        Arm::default_recipe(MUON_LR, 8),
-        Arm::alone(muon, 24e-3, 64),
     ];
     if full {
-        arms.extend([(8, 8e-3), (16, 8e-3), (32, 11e-3)].map(|(batch, lr)| Arm::alone(adamw, lr, batch)));
-        arms.extend([(8, 12e-3), (16, 12e-3), (32, 24e-3)].map(|(batch, lr)| Arm::alone(muon, lr, batch)));
-        arms.extend([1, 2, 4].map(|volunteers| Arm::default_recipe(MUON_LR, volunteers)));
+        arms.push(Arm::default_recipe(MUON_LR, 8));
+        arms.push(carried(4e-3));
     }
     arms
 }
 
-/// The default recipe at three rates, and each machine at as many as it takes to see the best between
-/// worse ones.
-fn arms() -> Vec<Arm> {
+/// The default recipe, and each machine, at rates among which the best lies between worse ones
+/// (`--full`), or at those that were the best of them.
+fn arms(full: bool) -> Vec<Arm> {
     let (adamw, muon) = (Optimizer::default(), Optimizer::muon());
-    let crews = [8, 4, 2, 1].into_iter().flat_map(|n| [48e-3, 24e-3, 96e-3].map(|lr| Arm::default_recipe(lr, n)));
-    let machines = [64, 32, 16, 8].into_iter().flat_map(|batch| {
-        let adamw = [8e-3, 16e-3, 32e-3].map(|lr| Arm::alone(adamw, lr, batch));
-        adamw.into_iter().chain([12e-3, 24e-3, 48e-3].map(|lr| Arm::alone(muon, lr, batch)))
-    });
-    crews.chain(machines).collect()
+    let crew_rates: &[f32] = if full { &[48e-3, 24e-3, 12e-3] } else { &[48e-3, 24e-3] };
+    let (adamw_rates, muon_rates): (&[f32], &[f32]) =
+        if full { (&[16e-3, 8e-3, 32e-3], &[24e-3, 12e-3, 48e-3]) } else { (&[16e-3], &[24e-3]) };
+    let mut arms = Vec::new();
+    for volunteers in [8, 4, 2, 1] {
+        arms.extend(crew_rates.iter().map(|&lr| Arm::default_recipe(lr, volunteers)));
+        let batch = volunteers * LOCAL_BATCH;
+        arms.extend(adamw_rates.iter().map(|&lr| Arm::alone(adamw, lr, batch)));
+        arms.extend(muon_rates.iter().map(|&lr| Arm::alone(muon, lr, batch)));
+    }
+    if full {
+        arms.extend([4e-3, 8e-3].map(carried));
+        // Gradients averaged once where volunteers send an update: eight steps' samples in one.
+        arms.extend([16e-3, 32e-3].map(|lr| Arm::alone(adamw, lr, 8 * 8 * LOCAL_BATCH)));
+    }
+    arms
+}
+
+/// Eight volunteers who carry AdamW's state from task to task.
+fn carried(lr: f32) -> Arm {
+    let arm = Arm::rounds(Optimizer::default(), lr, 8, 8, OuterStep::default()).with(|crew| crew.carries = true);
+    let name = format!("{}, state carried", arm.name);
+    arm.named(name)
 }

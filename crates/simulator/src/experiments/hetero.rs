@@ -9,7 +9,7 @@ use super::diloco::MUON_LR;
 use super::sweep::Sweep;
 use crate::Arguments;
 use crate::report::{Report, rounded};
-use crate::training::{Arm, Late, Pacing, Size, Team, Work};
+use crate::training::{Arm, Crew, Late, Pacing, Size, Team, Work};
 
 /// Loss of buffered training above that of rounds, in per cent.
 const BUFFERED_LIMIT: f64 = 2.0;
@@ -46,6 +46,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
 /// What is done about late updates, and the outer step.
 type Handling = (Late, f32, f32);
 
+/// Per cent of the samples in flight that make a version, as buffers of jobs have it.
+const BUFFER: u32 = 50;
+
 /// What a job does by default.
 const DEFAULT: Handling = (Late::Plain, 0.5, 0.0);
 
@@ -55,10 +58,21 @@ fn barrier(work: Work) -> Arm {
     arm.named(format!("barrier, {words}, (0.7, 0.6)"))
 }
 
-/// The same at half the learning rate.
-fn gently(arm: Arm) -> Arm {
-    let name = format!("{}, lr {}", arm.name, MUON_LR / 2.0);
-    Arm { lr: MUON_LR / 2.0, ..arm.named(name) }
+/// The same at a part of the learning rate.
+fn gently(part: f32, arm: Arm) -> Arm {
+    let name = format!("{}, lr {}", arm.name, MUON_LR / part);
+    Arm { lr: MUON_LR / part, ..arm.named(name) }
+}
+
+/// The same with versions that wait for more.
+fn patiently(arm: Arm) -> Arm {
+    let name = format!("{}, buffers of all in flight", arm.name);
+    let patient = |crew: &mut Crew| {
+        if let Pacing::Buffered(_, percent) = &mut crew.pacing {
+            *percent = 100;
+        }
+    };
+    arm.named(name).with(patient)
 }
 
 fn buffered(work: Work, (late, lr, momentum): Handling) -> Arm {
@@ -72,7 +86,7 @@ fn buffered(work: Work, (late, lr, momentum): Handling) -> Arm {
     let words = words(work);
     let outer = OuterStep { lr, momentum };
     let arm = Arm::default_recipe(MUON_LR, 8).with(|crew| {
-        (crew.team, crew.pacing, crew.outer) = (Team::Mixed(work), Pacing::Buffered(late), outer);
+        (crew.team, crew.pacing, crew.outer) = (Team::Mixed(work), Pacing::Buffered(late, BUFFER), outer);
     });
     arm.named(format!("buffered, {words}, ({lr}, {momentum}){how}"))
 }
@@ -104,9 +118,14 @@ fn arms(full: bool) -> Vec<Arm> {
         ];
         arms.extend(more.map(|handling| buffered(Work::Batch, handling)));
         arms.push(buffered(Work::Batch, (Plain, 0.25, 0.0)));
-        arms.push(gently(barrier(Work::Batch)));
-        let gentle = [(Plain, 0.5, 0.0), (Plain, 0.35, 0.0), (Plain, 0.7, 0.0), (Gated, 0.35, 0.6)];
-        arms.extend(gentle.map(|handling| gently(buffered(Work::Batch, handling))));
+        arms.push(gently(2.0, barrier(Work::Batch)));
+        let gentle = [(Plain, 0.5, 0.0), (Plain, 0.35, 0.0), (Plain, 0.25, 0.0), (Plain, 0.7, 0.0), (Gated, 0.35, 0.6)];
+        arms.extend(gentle.map(|handling| gently(2.0, buffered(Work::Batch, handling))));
+        let gentler = [(Plain, 0.5, 0.0), (Plain, 0.7, 0.0)];
+        arms.extend(gentler.map(|handling| gently(4.0, buffered(Work::Batch, handling))));
+        let patient = [(Plain, 0.5, 0.0), (Plain, 0.7, 0.0), (Plain, 0.5, 0.3)];
+        arms.extend(patient.map(|handling| patiently(buffered(Work::Batch, handling))));
+        arms.extend(patient.map(|handling| gently(2.0, patiently(buffered(Work::Batch, handling)))));
         let mean = Arm::rounds(Optimizer::muon(), MUON_LR, 8, 8, OuterStep::default());
         let uncapped = |work| {
             let name = format!("barrier, {}, plain mean by samples, f32", words(work));

@@ -43,6 +43,10 @@ pub(crate) struct Crew {
     pub(crate) publishing: Publishing,
     /// Chance that an update never arrives.
     pub(crate) lost: f64,
+    /// The outer step of a round of one volunteer, where it is another.
+    pub(crate) alone: Option<OuterStep>,
+    /// Each volunteer carries the optimizer's state from task to task.
+    pub(crate) carries: bool,
 }
 
 /// When what came in becomes a version.
@@ -50,8 +54,8 @@ pub(crate) struct Crew {
 pub(crate) enum Pacing {
     /// All train from one version, and all are awaited.
     Barrier,
-    /// Nobody waits: a version is made whenever half of the samples in flight are in.
-    Buffered(Late),
+    /// Nobody waits: a version is made whenever so many per cent of the samples in flight are in.
+    Buffered(Late, u32),
 }
 
 /// What is done about updates whose base is not the newest version any more.
@@ -108,6 +112,8 @@ impl Arm {
             merging: Merging::Mean,
             publishing: Publishing::Whole,
             lost: 0.0,
+            alone: None,
+            carries: false,
         };
         let name = format!("{volunteers} x {}, H {steps}, lr {lr}, ({eta}, {mu})", name_of(optimizer));
         Self { name, optimizer, lr, way: Way::Crew(crew) }

@@ -10,14 +10,14 @@ use potluck_protocol::{BlobId, Recipe, Task, TaskId, TaskKind, Version};
 
 use super::corpus::Corpus;
 
-/// Trains tasks of one recipe. Optimizer state is fresh in every task.
+/// Trains tasks of one recipe.
 pub(crate) struct Learner<'a> {
     corpus: &'a Corpus,
     program: &'a Program,
     recipe: Recipe,
     engine: Engine,
-    /// By batch: a plan has one.
-    trainers: BTreeMap<u32, Trainer>,
+    /// By batch, as a plan has one, and by who carries its state in it.
+    trainers: BTreeMap<(u32, Option<usize>), Trainer>,
 }
 
 /// Steps from some parameters.
@@ -38,9 +38,9 @@ impl<'a> Learner<'a> {
         Ok(Self { corpus, program, recipe, engine, trainers: BTreeMap::new() })
     }
 
-    fn trainer(&mut self, batch: u32) -> Result<&mut Trainer> {
+    fn trainer(&mut self, batch: u32, carrier: Option<usize>) -> Result<&mut Trainer> {
         let Self { program, recipe, engine, trainers, .. } = self;
-        match trainers.entry(batch) {
+        match trainers.entry((batch, carrier)) {
             Entry::Occupied(trainer) => Ok(trainer.into_mut()),
             Entry::Vacant(place) => {
                 let recipe = Recipe { batch, ..recipe.clone() };
@@ -49,12 +49,19 @@ impl<'a> Learner<'a> {
         }
     }
 
-    /// The parameters after a stint from these.
-    pub(crate) fn train(&mut self, base: &[f32], stint: Stint) -> Result<Vec<f32>> {
-        let (task, corpus) = (self.task(stint), self.corpus);
-        let trainer = self.trainer(task.batch)?;
+    /// The parameters after a stint from these, with fresh optimizer state or with that which this
+    /// volunteer carries; then only its first stint begins with a ramp.
+    pub(crate) fn train(&mut self, base: &[f32], stint: Stint, carrier: Option<usize>) -> Result<Vec<f32>> {
+        let (mut task, corpus) = (self.task(stint), self.corpus);
+        let goes_on = carrier.is_some() && self.trainers.contains_key(&(task.batch, carrier));
+        let trainer = self.trainer(task.batch, carrier)?;
         pollster::block_on(async {
-            trainer.restart(base).await?;
+            if goes_on {
+                task.recipe.ramp_steps = 0;
+                trainer.carry_on(base)?;
+            } else {
+                trainer.restart(base).await?;
+            }
             for step in 0..task.steps {
                 let batch = corpus.batch(task.seed, step, task.batch);
                 trainer.step(&batch, task.lr(step)).await?;
@@ -91,7 +98,7 @@ impl<'a> Learner<'a> {
     /// Mean loss a character over the held-out windows, in nats.
     pub(crate) fn evaluate(&mut self, weights: &[f32]) -> Result<f64> {
         let (size, windows, corpus) = (self.recipe.batch as usize, self.corpus.valid_windows(), self.corpus);
-        let trainer = self.trainer(self.recipe.batch)?;
+        let trainer = self.trainer(self.recipe.batch, None)?;
         pollster::block_on(async {
             trainer.restart(weights).await?;
             let (mut sum, mut rows) = (0.0, 0);

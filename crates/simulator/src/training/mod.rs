@@ -15,7 +15,7 @@ mod topk;
 mod upload;
 mod versions;
 
-pub(crate) use arm::{Arm, Late, Pacing, Publishing, Way, name_of};
+pub(crate) use arm::{Arm, Crew, LOCAL_BATCH, Late, Pacing, Publishing, Way, name_of};
 pub(crate) use corpus::Corpus;
 pub(crate) use model::program;
 pub(crate) use run::{Bench, Outcome, Size};

@@ -73,7 +73,7 @@ impl<'a> Bench<'a> {
             ..Arm::alone(Optimizer::default(), lr, BATCH).recipe(size.samples)
         };
         let stint = Stint { seed: mix(seed, WARM), steps, batch: BATCH, from: 0, to: 0 };
-        let start = Learner::new(corpus, program, recipe)?.train(&program.initial(seed), stint)?;
+        let start = Learner::new(corpus, program, recipe)?.train(&program.initial(seed), stint, None)?;
         Ok(Self { corpus, program, size, seed, start })
     }
 
@@ -96,7 +96,7 @@ impl<'a> Bench<'a> {
             Way::Alone { batch } => {
                 let steps = (self.size.samples / u64::from(*batch)) as u32;
                 let stint = Stint { seed: mix(self.seed, TASKS), steps, batch: *batch, from: 0, to: self.size.samples };
-                learner.train(&self.start, stint)?
+                learner.train(&self.start, stint, None)?
             }
             Way::Crew(crew) => {
                 let shift = Shift::new(crew, &mut learner, self.start.clone(), self.size.samples, self.seed);
@@ -147,7 +147,8 @@ mod tests {
         let bench = Bench::warm(&corpus, &program, TINY, 5).unwrap();
         for late in [Late::Plain, Late::Faded, Late::FreshOnly, Late::Gated, Late::Moved] {
             let arm = Arm::default_recipe(6e-3, 8);
-            let arm = arm.with(|crew| (crew.team, crew.pacing) = (Team::Mixed(Work::Batch), Pacing::Buffered(late)));
+            let arm =
+                arm.with(|crew| (crew.team, crew.pacing) = (Team::Mixed(Work::Batch), Pacing::Buffered(late, 50)));
             let first = bench.run(&arm).unwrap();
             assert_eq!(first, bench.run(&arm).unwrap(), "{late:?}");
             assert!(first.commits > 1 && first.staleness > 0, "{late:?}: {first:?}");
@@ -165,7 +166,7 @@ mod tests {
         // One task of 32 steps: the same steps on the same data, merged with nobody.
         let mut learner = Learner::new(&corpus, &program, whole.recipe(TINY.samples)).unwrap();
         let stint = Stint { seed: mix(mix(3, TASKS), 0), steps: 32, batch: LOCAL_BATCH, from: 0, to: TINY.samples };
-        let weights = learner.train(&bench.start, stint).unwrap();
+        let weights = learner.train(&bench.start, stint, None).unwrap();
         let apart = (loss - learner.evaluate(&weights).unwrap()).abs();
         assert!(apart < 1e-5, "{apart}");
     }

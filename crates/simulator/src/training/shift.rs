@@ -77,7 +77,7 @@ impl<'a, 'b> Shift<'a, 'b> {
     pub(super) fn work(mut self, lengths: &[usize]) -> Result<(Vec<f32>, Outcome)> {
         let is_finite = match self.crew.pacing {
             Pacing::Barrier => self.rounds()?,
-            Pacing::Buffered(late) => self.flow(late, lengths)?,
+            Pacing::Buffered(late, percent) => self.flow(late, percent, lengths)?,
         };
         let weights = if is_finite { self.versions.theta().to_vec() } else { vec![f32::NAN] };
         Ok((weights, self.outcome))
@@ -98,6 +98,7 @@ impl<'a, 'b> Shift<'a, 'b> {
             let (base, version) = (Rc::new(self.versions.theta().to_vec()), self.outcome.commits);
             let mut arrived = Vec::new();
             let mut longest = 0;
+            let outer = self.crew.alone.filter(|_| tasks.len() == 1).unwrap_or(self.crew.outer);
             for (who, task) in tasks.into_iter().enumerate() {
                 let (base, number) = (Rc::clone(&base), self.outcome.tasks);
                 longest = longest.max(self.span(task));
@@ -105,7 +106,7 @@ impl<'a, 'b> Shift<'a, 'b> {
             }
             self.outcome.span += longest;
             done = to;
-            if !arrived.is_empty() && !self.commit(&arrived, self.crew.outer)? {
+            if !arrived.is_empty() && !self.commit(&arrived, outer)? {
                 return Ok(false);
             }
         }
@@ -113,7 +114,7 @@ impl<'a, 'b> Shift<'a, 'b> {
     }
 
     /// Nobody waits: who hands in gets the next task from the newest version.
-    fn flow(&mut self, late: Late, lengths: &[usize]) -> Result<bool> {
+    fn flow(&mut self, late: Late, percent: u32, lengths: &[usize]) -> Result<bool> {
         let tasks = self.crew.team.tasks(self.crew.steps, 0.0);
         let in_flight: u64 = tasks.iter().map(|task| task.samples()).sum();
         let (mut queue, mut buffer, mut given) = (Queue::new(), Vec::new(), 0);
@@ -128,7 +129,7 @@ impl<'a, 'b> Shift<'a, 'b> {
             let (who, task) = (running.who, running.task);
             buffer.extend(self.train(running)?);
             let is_in: u64 = buffer.iter().map(|part: &Part| part.samples).sum();
-            if 2 * is_in >= in_flight {
+            if 100 * is_in >= u64::from(percent) * in_flight {
                 if !self.commit_late(late, std::mem::take(&mut buffer), lengths)? {
                     return Ok(false);
                 }
@@ -158,7 +159,7 @@ impl<'a, 'b> Shift<'a, 'b> {
         let Running { who, task, number, base, version, from, to } = running;
         let TaskSize { steps, batch, .. } = task;
         let stint = Stint { seed: mix(mix(self.seed, TASKS), number), steps, batch, from, to };
-        let local = self.learner.train(&base, stint)?;
+        let local = self.learner.train(&base, stint, self.crew.carries.then_some(who))?;
         self.outcome.tasks += 1;
         let update = base.iter().zip(&local).map(|(base, local)| base - local).collect();
         let upload = self.crew.upload;
