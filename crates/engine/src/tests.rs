@@ -129,6 +129,29 @@ fn a_short_batch_evaluates_like_its_rows() {
 }
 
 #[test]
+fn what_is_carried_on_is_as_if_nothing_had_been() {
+    let data = [blobs(64)];
+    let go_on = |trainer: &mut Trainer| {
+        for rows in batches(1, 64, 3, 12) {
+            pollster::block_on(trainer.step(&Block::gather(&data, &rows), 1e-2)).expect("trains");
+        }
+    };
+    let weights = |trainer: &Trainer| pollster::block_on(trainer.weights()).expect("weights");
+    let (mut through, mut carried) = (trainer(12), trainer(12));
+    go_on(&mut through);
+    go_on(&mut carried);
+    carried.carry_on(&weights(&through)).expect("as many");
+    go_on(&mut through);
+    go_on(&mut carried);
+    assert_eq!(weights(&through), weights(&carried));
+    pollster::block_on(carried.restart(&program().initial(1))).expect("restarts");
+    carried.carry_on(&weights(&through)).expect("as many");
+    go_on(&mut through);
+    go_on(&mut carried);
+    assert_ne!(weights(&through), weights(&carried), "without its state");
+}
+
+#[test]
 fn restart_forgets_everything() {
     let data = [blobs(64)];
     let run = |trainer: &mut Trainer| {

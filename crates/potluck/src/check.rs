@@ -52,12 +52,14 @@ fn splits(ingested: &Ingested) -> Vec<Vec<String>> {
     splits.map(row).to_vec()
 }
 
-/// What a visitor downloads before the first task, and for each one after it.
+/// What a visitor downloads before the first task, and for each one after it: the parameters whole, then
+/// what leads from one version to the next.
 fn downloads(ingested: &Ingested, recipe: &Recipe) -> (u64, u64) {
-    let parameters = ingested.program.parameter_count() as u64 * 4;
+    let count = ingested.program.parameter_count();
+    let (whole, delta) = (4 * count as u64, potluck_update::delta_len(count) as u64);
     let block = ingested.train.first().map_or(0, |block| block.bytes.len() as u64 / u64::from(block.samples.max(1)));
     let task = recipe.task_samples() * block;
-    (ingested.program.to_json().len() as u64 + parameters + task, parameters + task)
+    (ingested.program.to_json().len() as u64 + whole + task, delta + task)
 }
 
 /// Bytes that training takes in a visitor's tab besides the data.
