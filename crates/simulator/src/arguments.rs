@@ -29,6 +29,7 @@ potluck-simulator NAME [options]
   --resume FILE where a text is learnt: runs that ended are kept in the file and not run again
   --job FILE    band: the job
   --out FILE    write rows and limits as JSON
+  --plot FILE   where rows have losses: draw them as SVG
 ";
 
 /// What was asked for.
@@ -37,7 +38,7 @@ pub enum Request {
     /// The help.
     Help,
     /// A simulation.
-    Run(Arguments),
+    Run(Box<Arguments>),
 }
 
 /// One simulation and its size.
@@ -63,6 +64,8 @@ pub struct Arguments {
     pub resume: Option<PathBuf>,
     /// Where the report goes.
     pub out: Option<PathBuf>,
+    /// Where its picture goes.
+    pub plot: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -89,6 +92,7 @@ impl Request {
             job: None,
             resume: None,
             out: None,
+            plot: None,
         };
         while let Some(argument) = parser.next()? {
             match argument {
@@ -101,6 +105,7 @@ impl Request {
                 Long("text") => arguments.text = Some(parser.value()?.into()),
                 Long("job") => arguments.job = Some(parser.value()?.into()),
                 Long("resume") => arguments.resume = Some(parser.value()?.into()),
+                Long("plot") => arguments.plot = Some(parser.value()?.into()),
                 Long("out") => arguments.out = Some(parser.value()?.into()),
                 Value(name) if arguments.name.is_empty() => arguments.name = name.string()?,
                 other => return Err(other.unexpected().into()),
@@ -115,7 +120,7 @@ impl Request {
         if arguments.seeds == Some(0) || arguments.threads == 0 {
             bail!("--seeds and --threads are at least 1");
         }
-        Ok(Self::Run(arguments))
+        Ok(Self::Run(Box::new(arguments)))
     }
 }
 

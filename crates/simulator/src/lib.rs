@@ -14,6 +14,7 @@
 mod arguments;
 mod crowd;
 mod experiments;
+mod plot;
 mod pool;
 mod queue;
 mod report;

@@ -31,5 +31,9 @@ fn simulate() -> Result<()> {
         let text = serde_json::to_string_pretty(&report.to_json())?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    if let Some(path) = &arguments.plot {
+        let svg = report.to_svg().context("fewer than two rows have losses: nothing to draw")?;
+        std::fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     Ok(())
 }

@@ -6,6 +6,8 @@ use std::fmt;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value, json};
 
+use crate::plot;
+
 /// A limit and what was seen against it; holds where the value is at most the limit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limit {
@@ -61,6 +63,11 @@ impl Report {
         };
         let rows: Vec<_> = self.rows.iter().map(row).collect();
         json!({"rows": rows, "limits": self.limits.iter().map(limit).collect::<Vec<_>>()})
+    }
+
+    /// The rows' losses as a picture; `None` where fewer than two have one.
+    pub fn to_svg(&self) -> Option<String> {
+        plot::svg(&self.to_json())
     }
 }
 

@@ -117,7 +117,7 @@ mod tests {
     use potluck_protocol::OuterStep;
 
     use super::*;
-    use crate::training::arm::{Late, Pacing};
+    use crate::training::arm::{Crew, Late, Pacing};
     use crate::training::program;
     use crate::training::team::{Team, Work};
 
@@ -153,6 +153,21 @@ mod tests {
             assert_eq!(first, bench.run(&arm).unwrap(), "{late:?}");
             assert!(first.commits > 1 && first.staleness > 0, "{late:?}: {first:?}");
         }
+    }
+
+    #[test]
+    fn a_crew_of_one_may_step_otherwise_and_carry_its_state() {
+        let corpus = corpus();
+        let program = program(TINY.shape, corpus.symbols()).unwrap();
+        let bench = Bench::warm(&corpus, &program, TINY, 4).unwrap();
+        let plain = OuterStep { lr: 1.0, momentum: 0.0 };
+        let loss = |outer, change: fn(&mut Crew)| {
+            bench.run(&Arm::rounds(Optimizer::default(), 4e-3, 1, 8, outer).with(change)).unwrap().loss
+        };
+        let alone = loss(OuterStep::default(), |crew| crew.alone = Some(OuterStep { lr: 1.0, momentum: 0.0 }));
+        assert_eq!(alone, loss(plain, |_| {}));
+        assert_ne!(alone, loss(OuterStep::default(), |_| {}));
+        assert_ne!(alone, loss(plain, |crew| crew.carries = true));
     }
 
     #[test]
