@@ -45,18 +45,22 @@ pub(crate) fn table(tasks: u64, cost: &TaskCost) -> Vec<Vec<String>> {
     let row = |visits: u32| {
         let present = VISITS.present(visits.into());
         let (visits_text, present) = (print::count(visits.into()), format!("{present:.1}"));
-        vec![visits_text, present, span(VISITS.days(tasks, cost, visits.into()))]
+        // However little there is to do, somebody has to come first.
+        let days = VISITS.days(tasks, cost, visits.into()).max(1.0 / f64::from(visits));
+        vec![visits_text, present, span(days)]
     };
     VISITS_A_DAY.map(row).to_vec()
 }
 
 /// What it takes to be done within so many days.
 pub(crate) fn needed(tasks: u64, cost: &TaskCost, days: f64) -> String {
-    let visits = VISITS.needed(tasks, cost, days);
+    let visits = VISITS.needed(tasks, cost, days).max(1.0 / days);
     if !visits.is_finite() {
         return "no number of visits: a task takes longer than anybody stays".to_owned();
     }
-    format!("{} visits a day, {} from now on", print::count(visits.ceil() as u64), span(days))
+    let visits = visits.ceil() as u64;
+    let word = if visits == 1 { "visit" } else { "visits" };
+    format!("{} {word} a day, {} from now on", print::count(visits), span(days))
 }
 
 /// Days in a unit that can be pictured.
@@ -64,7 +68,7 @@ fn span(days: f64) -> String {
     let hours = 24.0 * days;
     match days {
         _ if !days.is_finite() => "never: a task takes longer than anybody stays".to_owned(),
-        _ if hours < 1.0 => format!("{:.0} minutes", (60.0 * hours).ceil()),
+        _ if hours < 2.0 => format!("{:.0} minutes", (60.0 * hours).ceil()),
         _ if hours < 48.0 => format!("{hours:.0} hours"),
         _ if days < 730.0 => format!("{} days", print::count(days.round() as u64)),
         _ => format!("{} years", print::count((days / 365.25).round() as u64)),
