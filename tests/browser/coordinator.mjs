@@ -43,8 +43,12 @@ export async function digitsJob(folder, train = {}) {
 }
 
 export class Coordinator {
-  /** @param {string} job path of the job file @param {string} folder where it keeps everything @param {number} port */
-  constructor(job, folder, port) {
+  /**
+   * @param {string} job path of the job file @param {string} folder where it keeps everything
+   * @param {number} port @param {string[]} options of `potluck serve`
+   */
+  constructor(job, folder, port, options = []) {
+    this.options = options;
     this.job = job;
     this.folder = folder;
     this.port = port;
@@ -56,17 +60,17 @@ export class Coordinator {
     this.child = null;
   }
 
-  /** A coordinator in a fresh folder. @param {string} job @param {string} folder */
-  static async fresh(job, folder) {
+  /** A coordinator in a fresh folder. @param {string} job @param {string} folder @param {string[]} [options] */
+  static async fresh(job, folder, options) {
     await rm(folder, { recursive: true, force: true });
-    const coordinator = new Coordinator(job, folder, await freePort());
+    const coordinator = new Coordinator(job, folder, await freePort(), options);
     await coordinator.start();
     return coordinator;
   }
 
   async start() {
     const listen = `127.0.0.1:${this.port}`;
-    const child = spawn(POTLUCK, ["serve", this.job, "--folder", this.folder, "--listen", listen], {
+    const child = spawn(POTLUCK, ["serve", this.job, "--folder", this.folder, "--listen", listen, ...this.options], {
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.child = child;
