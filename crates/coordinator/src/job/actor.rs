@@ -2,17 +2,15 @@
 //! then does what follows from them. Nobody sees an effect of a fact that could still be lost.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use futures::FutureExt;
-use potluck_protocol::{
-    BlobId, ErrorCode, JobCard, LeaderId, Refusal, Seal, ServerMessage, TaskId, Version, VolunteerKey, Welcome, limits,
-};
-use potluck_scheduler::{Checkpoint, Control, Core, Effect, Fact, Input, SessionId};
+use potluck_protocol::{BlobId, ErrorCode, JobCard, LeaderId, Refusal, ServerMessage, VolunteerKey, Welcome, limits};
+use potluck_scheduler::{Checkpoint, Core, Effect, Fact, Input};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinError, JoinHandle},
@@ -24,18 +22,12 @@ use super::{
     board::{self, Devices, Shown},
     chores::Chores,
     journal::{Journal, JournalError},
+    mail::{Message, Newcomer, Query},
     merge::{Bench, Made, MergeError, Order, Whole},
+    outboxes::Outboxes,
     snapshots::Snapshots,
 };
-use crate::{
-    Observer,
-    clock::Clock,
-    disk::Room,
-    lineage::Sealer,
-    problem::Problem,
-    stores::Stores,
-    views::{ContributionRow, JobView, LeaseView, VersionRow},
-};
+use crate::{Observer, clock::Clock, disk::Room, lineage::Sealer, stores::Stores, views::JobView};
 
 /// How often the scheduler is told that time passes.
 const TICK: Duration = Duration::from_millis(250);
@@ -45,44 +37,6 @@ const TIDY: Duration = Duration::from_secs(10);
 
 /// Leases that were out before a restart are over by then, and with them their uploads.
 const SWEEP_AFTER: Duration = Duration::from_millis(3 * limits::LEASE_MILLIS_MAX);
-
-/// Somebody who has said a good hello.
-pub(crate) struct Newcomer {
-    pub(crate) session: SessionId,
-    pub(crate) volunteer: VolunteerKey,
-    /// What both speak.
-    pub(crate) protocol: u32,
-    pub(crate) trusted: bool,
-    /// Who welcomed it last.
-    pub(crate) seal: Option<Seal>,
-    /// Closed by the actor where it is full: a peer that slow is better gone.
-    pub(crate) outbox: mpsc::Sender<Arc<ServerMessage>>,
-}
-
-/// What comes to the actor.
-pub(crate) enum Message {
-    Join(Newcomer),
-    Input(Input),
-    Merged(Box<Made>),
-    /// Answered once it is durable, or with why it cannot be done.
-    Control(Control, oneshot::Sender<Option<Refusal>>),
-    Query(Query),
-    /// Delete what is not needed; answered when that is done.
-    Collect(oneshot::Sender<()>),
-    /// A blob was read and is not what it was.
-    Harmed(BlobId, String),
-    /// End after what came before.
-    Stop,
-}
-
-/// A question; its answer shows nothing that is not durable.
-pub(crate) enum Query {
-    View(oneshot::Sender<Arc<JobView>>),
-    History { after: Option<Version>, rows_max: usize, answer: oneshot::Sender<Vec<VersionRow>> },
-    Version { version: Version, answer: oneshot::Sender<Option<VersionRow>> },
-    Contributions { after: Option<VolunteerKey>, rows_max: usize, answer: oneshot::Sender<Vec<ContributionRow>> },
-    Lease { task: TaskId, answer: oneshot::Sender<Result<LeaseView, Problem>> },
-}
 
 /// Why the actor cannot go on. The state in memory is ahead of the log, or the log asks for
 /// something that cannot be done; either way only a new start helps.
@@ -140,13 +94,6 @@ pub(super) struct Parts {
     pub(super) past: Option<JoinHandle<Result<(), JournalError>>>,
 }
 
-/// The way to one connection.
-struct Outbox {
-    /// What its peer speaks.
-    protocol: u32,
-    queue: mpsc::Sender<Arc<ServerMessage>>,
-}
-
 /// The actor of one job.
 pub(crate) struct Actor {
     card: JobCard,
@@ -162,7 +109,7 @@ pub(crate) struct Actor {
     stores: Arc<Stores>,
     clock: Clock,
     observers: Vec<Observer>,
-    outboxes: BTreeMap<SessionId, Outbox>,
+    outboxes: Outboxes,
     devices: Devices,
     shown: Shown,
     /// What was shown last, or could have been; all of it durable.
@@ -194,7 +141,7 @@ impl Actor {
             stores,
             clock,
             observers: Vec::new(),
-            outboxes: BTreeMap::new(),
+            outboxes: Outboxes::default(),
             devices: Devices::new(),
             shown: None,
             last_shown: None,
@@ -231,7 +178,7 @@ impl Actor {
             // It is set here and nowhere else.
             let _ = self.outlets.failure.set(text);
             let detail = "the coordinator cannot go on with this job; its owner has to look".to_owned();
-            self.broadcast(ServerMessage::Error(Refusal { code: ErrorCode::Internal, detail }));
+            self.outboxes.broadcast(ServerMessage::Error(Refusal { code: ErrorCode::Internal, detail }));
         }
         // Nothing is written to the folder after this task has ended.
         if let Some(merging) = self.merging.take() {
@@ -490,7 +437,7 @@ impl Actor {
             batch.facts.push(fact);
             batch.failure = Some(Failure::Deposed { by: seal.leader, epoch: seal.epoch });
         }
-        self.outboxes.insert(session, Outbox { protocol, queue: outbox });
+        self.outboxes.open(session, protocol, outbox);
         if let Some(message) = self.welcome(protocol) {
             batch.effects.push(Effect::Send { session, message });
         }
@@ -539,7 +486,7 @@ impl Actor {
             }
             Input::Left { session } => {
                 batch.view_changed = true;
-                self.outboxes.remove(session);
+                self.outboxes.close(*session);
             }
             _ => {}
         }
@@ -584,9 +531,9 @@ impl Actor {
                 if matches!(&message, ServerMessage::Verdict(verdict) if !verdict.accepted) {
                     self.outlets.refused.fetch_add(1, Ordering::Relaxed);
                 }
-                self.send(session, message);
+                self.outboxes.send(session, message);
             }
-            Effect::Broadcast { message } => self.broadcast(message),
+            Effect::Broadcast { message } => self.outboxes.broadcast(message),
             Effect::Merge { version, parts, outer } => match self.whole.take() {
                 Some(before) => {
                     let order = Order { version, parts, outer };
@@ -597,25 +544,6 @@ impl Actor {
             },
             _ => tracing::error!("the scheduler asks for something that this coordinator does not know"),
         }
-    }
-
-    fn send(&mut self, session: SessionId, mut message: ServerMessage) {
-        let Some(Outbox { protocol, queue }) = self.outboxes.get(&session) else { return };
-        if let ServerMessage::Lease(lease) = &mut message
-            && *protocol < 3
-        {
-            lease.deltas.clear();
-        }
-        if queue.try_send(Arc::new(message)).is_err() {
-            // Its socket sees the closed queue, closes, and says that it left.
-            self.outboxes.remove(&session);
-        }
-    }
-
-    fn broadcast(&mut self, message: ServerMessage) {
-        let message = Arc::new(message);
-        let takes = |queue: &mpsc::Sender<_>| misses(queue, &message) || queue.try_send(Arc::clone(&message)).is_ok();
-        self.outboxes.retain(|_, outbox| takes(&outbox.queue));
     }
 
     fn answer(&mut self, query: Query) {
@@ -666,12 +594,6 @@ impl Actor {
     }
 }
 
-/// True for news that this peer is not sent: one that is busy loses those rather than its connection,
-/// and room is left for what matters.
-fn misses(outbox: &mpsc::Sender<Arc<ServerMessage>>, message: &ServerMessage) -> bool {
-    matches!(message, ServerMessage::Progress { .. }) && outbox.capacity() <= outbox.max_capacity() / 2
-}
-
 /// What a panic says.
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
@@ -699,22 +621,5 @@ async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
     match task {
         Some(task) => task.await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_busy_misses_news_and_nothing_else() {
-        let (outbox, _inbox) = mpsc::channel(4);
-        let (version, samples, budget_samples) = (Version(1), 1, 2);
-        let news = ServerMessage::Progress { version, samples, budget_samples, accuracy: None, volunteers: 1 };
-        for expected in [false, false, true, true] {
-            assert_eq!(misses(&outbox, &news), expected);
-            assert!(!misses(&outbox, &ServerMessage::Finished));
-            outbox.try_send(Arc::new(ServerMessage::Finished)).expect("there is room");
-        }
     }
 }

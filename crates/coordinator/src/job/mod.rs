@@ -6,8 +6,10 @@ mod board;
 mod chores;
 mod journal;
 mod keep;
+mod mail;
 mod merge;
 mod open;
+mod outboxes;
 mod snapshots;
 mod uploads;
 mod verify;
@@ -36,9 +38,10 @@ use crate::{
     views::{ContributionRow, JobView, LeaseView, Phase, VersionRow},
 };
 
-pub(crate) use actor::{Actor, Message, Newcomer, Query};
+pub(crate) use actor::Actor;
 pub use journal::JournalError;
 pub(crate) use journal::{FACT_SCHEMA, fact_of};
+pub(crate) use mail::{Message, Newcomer, Query};
 pub use merge::MergeError;
 pub use open::{OpenError, size_problem};
 pub(crate) use open::{Opened, Premises, open};
