@@ -226,9 +226,10 @@ pub(crate) enum JobCommand {
     Stop(ControlTarget),
     /// Change how a job is trained, or for how long, while it goes on.
     ///
-    /// What is not named stays. Tasks that are out are finished as they were leased and count. The schedule of the learning rate runs over the
-    /// whole budget, so another budget moves it too. A larger budget re-opens a finished job. Every
-    /// change is a fact in the job's log, and the dashboard lists them.
+    /// What is not named stays. Tasks that are out are finished as they were leased and count. The
+    /// schedule of the learning rate runs over the whole budget, so another budget moves it too. A
+    /// larger budget re-opens a finished job. Every change is a fact in the job's log, and the
+    /// dashboard lists them.
     Set(Box<SetOptions>),
 }
 
@@ -242,7 +243,7 @@ Examples:
 pub(crate) struct SetOptions {
     #[command(flatten)]
     pub(crate) target: ControlTarget,
-    /// Take all of [train] from this job file.
+    /// Take the whole `train` section of this job file.
     #[arg(long, value_name = "JOB", conflicts_with = "by_hand")]
     pub(crate) from: Option<PathBuf>,
     #[command(flatten)]
