@@ -63,6 +63,8 @@ pub fn measure(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Measured {
     let server = Server::start(&job, Deadline::start());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let rows = runtime.block_on(rows(plan, &server.url, tell));
+    // Who is still connected goes first: a server that is gone would surprise it.
+    drop(runtime);
     drop(server);
     (rows, Vec::new())
 }
@@ -202,7 +204,14 @@ impl Volunteer {
             seal: None,
         };
         volunteer.send(&ClientMessage::Hello(hello)).await;
-        let ServerMessage::Welcome(welcome) = volunteer.receive().await else { panic!("no welcome") };
+        let welcome = loop {
+            match volunteer.receive().await {
+                ServerMessage::Welcome(welcome) => break welcome,
+                // News for all may be a moment earlier.
+                ServerMessage::Progress { .. } => {}
+                other => panic!("expected a welcome, got {other:?}"),
+            }
+        };
         let count = welcome.job.program.parameters as usize;
         let values: Vec<f32> = (0..count).map(|at| ((at + n) as f32).sin()).collect();
         volunteer.values = Arc::new(potluck_update::encode(UpdateEncoding::E3m0, &values));
