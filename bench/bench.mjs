@@ -124,8 +124,16 @@ async function measure(site, workload, backend) {
       say(`  ${runner}${adapter ? ` on ${adapter}` : ""}: first loss ${loss} after ${millis.toFixed(0)} ms`);
       entries.push({ workload: name, runner, browser: called, backend, warm: [millis], first: loss, iterations: [], page });
     }
-    const problem = disagreement(entries);
-    if (problem) throw new Error(`the runners do not compute the same: ${problem}`);
+    // A peer that computes something else than the first is a finding; if all of them do, it is us.
+    const [ours, ...peers] = entries;
+    const wrong = peers.map((peer) => disagreement([ours, peer]));
+    if (peers.length > 0 && wrong.every(Boolean)) throw new Error(`the runners do not compute the same: ${wrong[0]}`);
+    entries.splice(1, peers.length, ...peers.filter((_, peer) => !wrong[peer]));
+    peers.forEach(({ runner }, peer) => {
+      if (!wrong[peer]) return;
+      missing.push(absent(name, runner, called, backend, `does not compute the same: ${wrong[peer]}`));
+      say(`  ${runner} is left out: ${wrong[peer]}`);
+    });
     await takeTurns(entries);
   } finally {
     await browser.close();
