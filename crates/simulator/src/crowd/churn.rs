@@ -62,6 +62,8 @@ pub(crate) struct Draw {
     pub(crate) stays: Millis,
     /// Floating-point operations a millisecond.
     pub(crate) speed: f64,
+    /// How uneven its tasks are: the spread of the logarithm of what one takes, which is normal.
+    pub(crate) uneven: f64,
     /// Bytes a millisecond.
     pub(crate) upload: f64,
     pub(crate) download: f64,
@@ -76,7 +78,7 @@ impl Draw {
     pub(crate) fn steady(speed: f64, stays: Millis, says_stop: bool) -> Self {
         let upload = middle(VISITS.upload);
         let speed = speed * Churn::median_speed();
-        Self { stays, speed, upload, download: VISITS.download * upload, freezes: None, says_stop }
+        Self { stays, speed, uneven: 0.0, upload, download: VISITS.download * upload, freezes: None, says_stop }
     }
 }
 
@@ -130,6 +132,7 @@ impl Churn {
         Draw {
             stays,
             speed: speed * if hidden { VISITS.hidden.1 } else { 1.0 },
+            uneven: 0.0,
             upload,
             download: VISITS.download * upload,
             freezes: freezes.then_some(((when * stays as f64) as Millis, FREEZES.1)),

@@ -18,4 +18,4 @@ pub(crate) use books::Books;
 pub(crate) use churn::{Arrivals, Churn, Draw};
 pub(crate) use job::{CrowdJob, JobSize};
 pub(crate) use real::RealJob;
-pub(crate) use world::{World, WorldSize};
+pub(crate) use world::{Cue, Turn, World, WorldSize};

@@ -80,8 +80,8 @@ mod tests {
         let lasts: Millis = 3_600_000;
         let cast = [(0, 1.0, lasts), (5, 0.5, lasts), (10, 0.7, 17_000)];
         let cast = cast.map(|(at, speed, stays)| (at, Draw::steady(speed, stays, false)));
-        let (arrivals, losses) = (Arrivals::Cast(cast.into()), (loss_chance, seed));
-        let world = World::new(WorldSize { job, arrivals, lasts, target: None, losses });
+        let (arrivals, script) = (Arrivals::Cast(cast.into()), Vec::new());
+        let world = World::new(WorldSize { job, arrivals, script, lasts, target: None, loss_chance, seed });
         let (mut books, merged, weights) = world.run().unwrap();
         books.core = Duration::ZERO;
         (books, merged, weights.unwrap())

@@ -1,5 +1,6 @@
 //! One visitor: what it holds, how far it is, and what it would say. Decides nothing about when.
 
+use potluck_graph::random::SplitMix64;
 use potluck_protocol::{
     BlobId, JobName, Millis, SignedStatement, Statement, Task, TaskId, UpdateEncoding, Version, VolunteerKey, limits,
 };
@@ -68,13 +69,22 @@ impl Visitor {
     }
 
     /// Takes a task. Returns when it is done and the bytes of parameters that it fetches for it.
-    pub(super) fn take(&mut self, task: &Task, parameters: u64, flops_per_sample: u64, now: Millis) -> (Millis, u64) {
+    pub(super) fn take(
+        &mut self,
+        task: &Task,
+        parameters: u64,
+        flops_per_sample: u64,
+        now: Millis,
+        random: &mut SplitMix64,
+    ) -> (Millis, u64) {
         let parameters_bytes = self.fetch(task.base_version, parameters);
         let samples_per_step = u64::from(task.batch);
         let samples = u64::from(task.steps) * samples_per_step;
         let bytes = parameters_bytes + samples * SAMPLE_BYTES;
         let begins_at = now + (LATENCY + bytes as f64 / self.draw.download) as Millis;
-        let ends_at = begins_at + ((samples * flops_per_sample) as f64 / self.draw.speed) as Millis;
+        let uneven = self.draw.uneven;
+        let slower = if uneven > 0.0 { (uneven * f64::from(random.normal())).exp() } else { 1.0 };
+        let ends_at = begins_at + (slower * (samples * flops_per_sample) as f64 / self.draw.speed) as Millis;
         let (steps, lr) = (task.steps, (task.lr_start + task.lr_end) / 2.0);
         self.work = Some(Work { task: task.id, steps, samples_per_step, lr, begins_at, ends_at });
         (ends_at, parameters_bytes)

@@ -1,6 +1,8 @@
 //! Visitors and the coordinator's core in one virtual time.
 
-use std::collections::BTreeMap;
+mod script;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -11,11 +13,13 @@ use potluck_protocol::{
 use potluck_scheduler::{Contribution, Core, Effect, Fact, Input, SessionId};
 
 use super::books::{Books, Seen};
-use super::churn::Arrivals;
+use super::churn::{Arrivals, Draw};
 use super::job::CrowdJob;
 use super::visitor::{Report, Visitor, Work};
 use super::workshop::Workshop;
 use crate::queue::Queue;
+
+pub(crate) use script::{Cue, Turn};
 
 /// How often the shell lets time pass.
 const TICK: Millis = 250;
@@ -35,13 +39,16 @@ const WORKER: SessionId = SessionId(0);
 pub(crate) struct WorldSize {
     pub(crate) job: CrowdJob,
     pub(crate) arrivals: Arrivals,
+    /// What happens at which share of the job, in its order.
+    pub(crate) script: Vec<Cue>,
     /// Virtual time at most; a job that finishes ends before.
     pub(crate) lasts: Millis,
     /// A run ends once an evaluation on `valid` is as good as this.
     pub(crate) target: Option<f32>,
-    /// The chance that an update is lost on its way, and the seed of which ones are. Its lease is given
-    /// back.
-    pub(crate) losses: (f64, u64),
+    /// The chance that an update is lost on its way. Its lease is given back.
+    pub(crate) loss_chance: f64,
+    /// Of what is lost, and of what takes longer.
+    pub(crate) seed: u64,
 }
 
 #[derive(Debug)]
@@ -59,11 +66,17 @@ enum Event {
     Merged(BlobId, Vec<Contribution>, OuterStep),
     Evaluated(Box<Task>),
     WorkerAsks,
+    /// Is the next cue there?
+    Look,
+    /// What a turn began is complete.
+    Turned(Turn),
+    Resume,
 }
 
 pub(crate) struct World {
     job: CrowdJob,
     arrivals: Arrivals,
+    script: VecDeque<Cue>,
     lasts: Millis,
     target: Option<f32>,
     loss_chance: f64,
@@ -82,12 +95,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(size: WorldSize) -> Self {
-        let WorldSize { job, arrivals, lasts, target, losses: (loss_chance, seed) } = size;
+        let WorldSize { job, arrivals, script, lasts, target, loss_chance, seed } = size;
         let mut core = Core::default();
         core.apply(&job.created);
         let mut world = Self {
             job,
             arrivals,
+            script: script.into(),
             lasts,
             target,
             loss_chance,
@@ -108,6 +122,7 @@ impl World {
             world.step(&Input::Asked { session: WORKER });
         }
         world.put(0, Event::Tick);
+        world.put(0, Event::Look);
         world.await_next();
         world
     }
@@ -178,6 +193,9 @@ impl World {
             }
             Event::Evaluated(task) => self.evaluated(*task),
             Event::WorkerAsks => self.step(&Input::Asked { session: WORKER }),
+            Event::Look => self.look(),
+            Event::Turned(turn) => self.turned(turn),
+            Event::Resume => self.resume(),
         }
     }
 
@@ -241,7 +259,7 @@ impl World {
     fn take(&mut self, id: u64, lease: &Lease) {
         let CrowdJob { parameters, flops_per_sample, .. } = self.job;
         let Some(visitor) = self.visitors.get_mut(&id) else { return };
-        let (ends_at, bytes) = visitor.take(&lease.task, parameters, flops_per_sample, self.now);
+        let (ends_at, bytes) = visitor.take(&lease.task, parameters, flops_per_sample, self.now, &mut self.random);
         if let Some(workshop) = &mut self.job.workshop {
             workshop.lease(&lease.task);
         }
@@ -279,6 +297,10 @@ impl World {
     fn arrive(&mut self) {
         let Some(draw) = self.arrivals.visitor() else { return };
         self.await_next();
+        self.enter(draw);
+    }
+
+    fn enter(&mut self, draw: Draw) {
         self.came += 1;
         let id = self.came;
         self.visitors.insert(id, Visitor::new(id, draw, self.now));
@@ -415,16 +437,18 @@ impl World {
     /// Enters a visit that is over.
     fn book(&mut self, visitor: &Visitor) {
         let Visitor { draw, came_at, work, sending, .. } = visitor;
+        self.lose(work.as_ref(), sending.as_ref().map(|(work, _)| work));
+        self.books.was_there(self.now.saturating_sub(*came_at), draw.speed);
+    }
+
+    /// What a closed tab was at, and what it had not sent yet.
+    fn lose(&mut self, work: Option<&Work>, sending: Option<&Work>) {
         if let Some(workshop) = &mut self.job.workshop {
-            let open = work.iter().chain(sending.as_ref().map(|(work, _)| work));
-            open.for_each(|work| workshop.forget(work.task));
+            work.into_iter().chain(sending).for_each(|work| workshop.forget(work.task));
         }
-        let until = self.now;
-        self.books.was_there(until.saturating_sub(*came_at), draw.speed);
         if let Some(work) = work {
-            let Work { samples_per_step, begins_at, .. } = *work;
-            self.books.lost_samples += u64::from(work.steps_at(until)) * samples_per_step;
-            self.books.computing += until.saturating_sub(begins_at);
+            self.books.lost_samples += u64::from(work.steps_at(self.now)) * work.samples_per_step;
+            self.books.computing += self.now.saturating_sub(work.begins_at);
         }
     }
 }
@@ -435,74 +459,4 @@ fn worker_key() -> VolunteerKey {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use potluck_protocol::UpdateEncoding;
-    use potluck_scheduler::{TaskCost, VISITS};
-    use potluck_update::{delta_len, encoded_len};
-
-    use crate::crowd::job::{SAMPLE_BYTES, STEPS, TASK_SAMPLES};
-    use crate::crowd::{Churn, JobSize};
-
-    fn size(seed: u64, crowd: f64) -> WorldSize {
-        let job = JobSize { parameters: 1_000_000, task_millis: 10_000 }.job(seed);
-        WorldSize {
-            job,
-            arrivals: Arrivals::Churn(Churn::new(seed, crowd)),
-            lasts: 1_800_000,
-            target: None,
-            losses: (0.0, 0),
-        }
-    }
-
-    /// What repeats: everything but the processor's own time.
-    fn run(size: WorldSize) -> (Books, u64) {
-        let (mut books, merged, _) = World::new(size).run().unwrap();
-        books.core = Default::default();
-        (books, merged)
-    }
-
-    #[test]
-    fn a_day_repeats_from_its_seed() {
-        assert_eq!(run(size(5, 6.0)), run(size(5, 6.0)));
-        assert_ne!(run(size(5, 6.0)), run(size(6, 6.0)));
-    }
-
-    #[test]
-    fn nothing_is_merged_that_was_not_computed() {
-        let (books, merged) = run(size(1, 12.0));
-        assert!(books.commits > 0 && merged > 0, "{books:?}");
-        assert!(merged + books.late_samples <= books.finished_samples, "{merged} of {books:?}");
-        assert!(books.computing <= books.present, "{books:?}");
-    }
-
-    /// What a task costs a visitor who stays, and so fetches a version as one delta after the other.
-    fn cost(seems: JobSize) -> TaskCost {
-        let data = u64::from(TASK_SAMPLES) * SAMPLE_BYTES;
-        TaskCost {
-            first_bytes: 4 * seems.parameters + data,
-            next_bytes: delta_len(seems.parameters as usize) as u64 + data,
-            upload_bytes: encoded_len(UpdateEncoding::E3m0, seems.parameters as usize) as u64,
-            flops: u64::from(TASK_SAMPLES) * seems.flops_per_sample(TASK_SAMPLES.into()),
-            steps: STEPS,
-        }
-    }
-
-    /// What `potluck check` says of visits holds for the scheduler: six seeds lay between 0.89 and 1.20
-    /// of the forecast.
-    #[test]
-    fn visits_do_what_is_forecast() {
-        const A_DAY: f64 = 1_000.0;
-        let seems = JobSize { parameters: 1_000_000, task_millis: 20_000 };
-        let day = WorldSize { job: seems.job(2), lasts: 24 * 3_600_000, ..size(2, VISITS.present(A_DAY)) };
-        let (_, merged) = run(day);
-        let share = merged as f64 / f64::from(TASK_SAMPLES) / (A_DAY * VISITS.tasks(&cost(seems)));
-        assert!((0.8..1.3).contains(&share), "{share} of the forecast");
-    }
-
-    #[test]
-    fn an_empty_site_waits() {
-        let (books, merged) = run(size(1, 1e-9));
-        assert_eq!((merged, books.tasks, books.commits), (0, 0, 0));
-    }
-}
+mod tests;

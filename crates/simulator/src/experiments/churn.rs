@@ -131,8 +131,9 @@ fn crowds(arguments: &Arguments) -> Result<Vec<(Crowd, Vec<Day>)>> {
             Crowd::Steady => Arrivals::Cast((0..8).map(|at| (at, Draw::steady(1.0, LASTS, false))).collect()),
             Crowd::Churn | Crowd::Lossy => Arrivals::Churn(Churn::new(seed, 8.0)),
         };
-        let losses = (if crowd == Crowd::Lossy { 0.5 } else { 0.0 }, seed);
-        let (books, _, weights) = World::new(WorldSize { job, arrivals, lasts: LASTS, target: None, losses }).run()?;
+        let (script, loss_chance) = (Vec::new(), if crowd == Crowd::Lossy { 0.5 } else { 0.0 });
+        let size = WorldSize { job, arrivals, script, lasts: LASTS, target: None, loss_chance, seed };
+        let (books, _, weights) = World::new(size).run()?;
         Ok(Day { books, loss: weights.map_or(Ok(f64::NAN), |weights| bench.loss(&weights))? })
     };
     let days = pool::run(&work, arguments.threads, run, |(crowd, seed), day, ended| {

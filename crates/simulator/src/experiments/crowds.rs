@@ -159,8 +159,9 @@ fn measure(arguments: &Arguments, rows: Vec<Row>, hours: u64) -> Result<Vec<Meas
         let churn = Churn::new(seed, row.crowd);
         let churn = if row.equal { churn.with_equal_devices() } else { churn };
         let (arrivals, lasts) = (Arrivals::Churn(churn), hours * HOUR);
-        let (job, target, losses) = (row.job.job(seed), None, (0.0, 0));
-        let (books, merged, _) = World::new(WorldSize { job, arrivals, lasts, target, losses }).run()?;
+        let (job, script, target) = (row.job.job(seed), Vec::new(), None);
+        let (books, merged, _) =
+            World::new(WorldSize { job, arrivals, script, lasts, target, loss_chance: 0.0, seed: 0 }).run()?;
         Ok((books, merged))
     };
     let days = pool::run(&work, arguments.threads, run, |(row, seed), (books, merged), ended| {

@@ -62,7 +62,8 @@ pub(super) fn run(arguments: &Arguments, seems: JobSize) -> Result<Vec<Reached>>
         let job = field.job(&field.bench(seed)?, seed, recipe(), seems)?;
         let cast = (0..crowd).map(|at| (u64::from(at), Draw::steady(1.0, LASTS, false)));
         let arrivals = Arrivals::Cast(cast.collect());
-        let size = WorldSize { job, arrivals, lasts: LASTS, target: Some(TARGET), losses: (0.0, seed) };
+        let (script, target) = (Vec::new(), Some(TARGET));
+        let size = WorldSize { job, arrivals, script, lasts: LASTS, target, loss_chance: 0.0, seed };
         let (books, _, _) = World::new(size).run()?;
         Ok(books)
     };
