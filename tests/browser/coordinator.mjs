@@ -142,6 +142,17 @@ export class Coordinator {
     return rows;
   }
 
+  /** The owner's word. @param {"pause" | "resume"} word @param {string} [job] */
+  async control(word, job = "digits") {
+    const token = (await readFile(path.join(this.folder, "owner-token"), "utf8")).trim();
+    const response = await fetch(`http://127.0.0.1:${this.port}/api/v1/jobs/${job}/control`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${token}` },
+      body: JSON.stringify({ control: word }),
+    });
+    if (!response.ok) throw new Error(`${word}: ${response.status} ${await response.text()}`);
+  }
+
   /** @param {string} file */
   async saveModel(file, job = "digits") {
     const response = await fetch(`http://127.0.0.1:${this.port}/api/v1/jobs/${job}/model.safetensors`);

@@ -13,7 +13,7 @@ import { until } from "./until.mjs";
 export const JOB_FILE = at("tests/browser/crowd/job.toml");
 const JOB = "crowd";
 
-/** The first two return with what they had stored; the last two are killed with their browsers, and somebody like them comes. */
+/** Who begins. The first two return with what they had stored; the others are killed with their browsers, and somebody like them comes. */
 const KINDS = /** @type {import("./tab.mjs").TabKind[]} */ ([
   { browser: "chromium", backend: "webgpu", share: 1 },
   { browser: "firefox", backend: "webgpu", share: 0.75 },
@@ -51,7 +51,6 @@ export function scheduleFrom(seed) {
     if (who < 2) return [];
     const killedAt = between(0.1, 0.3);
     return /** @type {Turn[]} */ ([
-      { at: between(0, 0.05), what: "come", who },
       { at: killedAt, what: "kill", who },
       { at: killedAt + between(0.05, 0.15), what: "come", who: who + 2 },
     ]);
@@ -76,13 +75,25 @@ export class Crowd {
   /** @param {string} folder */
   static async start(folder) {
     const coordinator = await Coordinator.fresh(JOB_FILE, folder, ["--keep-updates"]);
+    await coordinator.control("pause", JOB);
     const tap = await Tap.start(coordinator.port);
     return new Crowd(coordinator, tap, await HostSite.start(tap.origin));
   }
 
-  /** All are at the door before the first is in: starting a browser takes as long as several rounds. */
-  async gather() {
+  /** All are at the door, and four of them in, measured and at ease, before the first task is given out. */
+  async begin() {
     await Promise.all(this.tabs.map((tab) => tab.arrive()));
+    await Promise.all(this.tabs.slice(0, KINDS.length).map((tab) => tab.come()));
+    await this.measured(KINDS.length);
+    await this.coordinator.control("resume", JOB);
+  }
+
+  /** @param {number} count of volunteers who are connected and may have work */
+  async measured(count) {
+    await until(`${count} volunteers`, async () => {
+      const { connected } = await this.status();
+      return connected.filter((one) => !one.trusted && one.backend !== null).length >= count;
+    }, STEP_MILLIS);
   }
 
   status() {
@@ -105,27 +116,41 @@ export class Crowd {
     }, STEP_MILLIS);
   }
 
+  /** Somebody new, who counts as there once the coordinator knows. @param {number} who */
+  async come(who) {
+    const there = this.there;
+    await this.tabs[who].come();
+    await this.measured(there + 1);
+  }
+
+  /** How many have said yes and are neither gone nor killed. */
+  get there() {
+    return this.tabs.filter((tab) => tab.helps).length;
+  }
+
   /**
-   * Closes a tab in the middle of its work and opens it again while the others rest. Answers what was
-   * fetched from its return on until it had a newer version than the one it had kept.
+   * Closes a tab in the middle of its work and opens it again while the job is paused, so that it misses
+   * what the others had begun and no more. Answers what was fetched from its return on until it had a
+   * newer version than the one it had kept.
    * @param {number} who one of the first two
    */
   async goAndReturn(who) {
     const tab = this.tabs[who];
-    const others = this.tabs.filter((one) => one !== tab && one.helps);
+    const there = this.there;
     const left = (await this.status()).version;
     await tab.vanish();
-    // What the others have begun they hand in, so the job goes on without it.
-    await Promise.all(others.map((one) => one.pause()));
-    const { version: met, program } = await this.status();
+    await this.coordinator.control("pause", JOB);
+    const { program } = await this.status();
     const isDelta = ({ path, bytes }) => path.startsWith("/api/v1/blobs/") && bytes === deltaBytes(program.parameters);
     const before = this.tap.answers.length;
     await tab.comeBack();
+    await this.measured(there);
+    const { version: met } = await this.status();
+    await this.coordinator.control("resume", JOB);
     const fetched = await until("a delta for who came back", () => {
       const since = this.tap.answers.slice(before);
       return since.some(isDelta) && since;
     }, STEP_MILLIS);
-    await Promise.all(others.map((one) => one.resume()));
     return { name: tab.name, left, met, fetched };
   }
 

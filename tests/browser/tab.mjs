@@ -1,4 +1,4 @@
-// One tab of a crowd: comes with a browser of its own, rests, is closed or killed without a word, and
+// One tab of a crowd: comes with a browser of its own, is closed or killed without a word, and
 // comes back. When it does so is not its business.
 
 import { launch } from "./browsers.mjs";
@@ -46,16 +46,6 @@ export class Tab {
     await this.visitor?.waitForScene(AT_WORK);
     await this.visitor?.giveEverything();
     this.saidYes = true;
-  }
-
-  async pause() {
-    await this.visitor?.press("pause");
-    await this.visitor?.waitForScene(["paused"]);
-  }
-
-  async resume() {
-    await this.visitor?.press("pause");
-    await this.visitor?.waitForScene(AT_WORK);
   }
 
   /** The whole browser, as a crash would; what it had stored is gone. */
