@@ -1,6 +1,9 @@
 //! Copies `shaders/*.wgsl` into the build's own folder without comments and indentation: they are a
 //! third of what the shaders weigh in the wasm package. WGSL has no strings, so a line ends where its
 //! comment begins, and `tests/tests/shaders.rs` holds the files to comments of one line.
+//!
+//! Browsers must be told of an extension and wgpu's own compiler, which knows it too, must not: naga 30
+//! refuses `enable subgroups;` (gfx-rs/wgpu#5555). So natively that line is left out.
 
 use std::{env, fs, io, path::Path};
 
@@ -9,9 +12,14 @@ fn main() -> io::Result<()> {
     let out = env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?;
     println!("cargo::rerun-if-changed={}", shaders.display());
     println!("cargo::rerun-if-changed=build.rs");
+    let native = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch != "wasm32");
     for entry in fs::read_dir(&shaders)? {
         let entry = entry?;
-        fs::write(Path::new(&out).join(entry.file_name()), bare(&fs::read_to_string(entry.path())?))?;
+        let mut text = fs::read_to_string(entry.path())?;
+        if native {
+            text = text.replace("enable subgroups;", "");
+        }
+        fs::write(Path::new(&out).join(entry.file_name()), bare(&text))?;
     }
     Ok(())
 }

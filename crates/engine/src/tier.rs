@@ -17,14 +17,18 @@ pub enum Tier {
     Registers,
     /// Through workgroup memory. Products: tier B, a tile of 64 x 64. Rows: a workgroup a row.
     Shared,
+    /// As `Registers`, and neighbours exchange what they have read: a device needs subgroups. Products:
+    /// four invocations a block of 16 x 32.
+    Quads,
 }
 
 impl Tier {
-    /// The tiers in which a kernel exists, the first being the one for a GPU that nobody measured.
+    /// The tiers in which a kernel exists, the first being the one for a GPU that nobody measured; it
+    /// needs nothing but WebGPU's core.
     pub fn options(kernel: &Kernel) -> &'static [Tier] {
-        use Tier::{Plain, Registers, Shared};
+        use Tier::{Plain, Quads, Registers, Shared};
         match *kernel {
-            Kernel::MatMul { form, m, n, k, .. } if fits_four(form, [m, n, k]) => &[Registers, Shared, Plain],
+            Kernel::MatMul { form, m, n, k, .. } if fits_four(form, [m, n, k]) => &[Registers, Shared, Quads, Plain],
             Kernel::MatMul { .. } => &[Plain],
             Kernel::Norm { width, .. } | Kernel::NormGrad { width, .. } if width % 4 == 0 => &[Shared, Registers],
             Kernel::EmbeddingGrad { width, .. } if width % 4 == 0 => &[Shared, Registers],
@@ -52,10 +56,14 @@ impl Tier {
         Self::options(kernel)[0]
     }
 
-    /// The tier of an adapter that is a program: there a barrier costs more than what it saves.
-    pub fn of_software(kernel: &Kernel) -> Tier {
+    /// The tier of an adapter that is a program: there a barrier costs more than what it saves, and a
+    /// value from memory twenty times what one from a neighbour's register does.
+    pub fn of_software(kernel: &Kernel, subgroups: bool) -> Tier {
         let options = Self::options(kernel);
-        options.iter().copied().find(|&tier| tier != Tier::Shared).unwrap_or(options[0])
+        if subgroups && options.contains(&Tier::Quads) {
+            return Tier::Quads;
+        }
+        options.iter().copied().find(|tier| !matches!(tier, Tier::Shared | Tier::Quads)).unwrap_or(options[0])
     }
 }
 
@@ -72,4 +80,33 @@ fn slides(sizes: ConvSizes) -> bool {
 /// No pixel is in two windows.
 fn apart(sizes: ConvSizes) -> bool {
     sizes.stride >= sizes.size && sizes.padding == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Then;
+
+    fn product(n: u32) -> Kernel {
+        let (form, then) = (Form::Nn, Then::Store);
+        Kernel::MatMul { form, m: 8, n, k: 8, bias: false, then, row_sums: false, batch: 1 }
+    }
+
+    #[track_caller]
+    fn check(n: u32, subgroups: bool, expected: Tier) {
+        assert_eq!(Tier::of_software(&product(n), subgroups), expected);
+    }
+
+    #[test]
+    fn a_program_that_plays_the_gpu_takes_from_neighbours_what_it_can() {
+        check(8, true, Tier::Quads);
+        check(8, false, Tier::Registers);
+        check(7, true, Tier::Plain);
+    }
+
+    #[test]
+    fn what_nobody_measured_needs_no_subgroups() {
+        assert_eq!(Tier::usual(&product(8)), Tier::Registers);
+        assert!(Tier::options(&product(8)).contains(&Tier::Quads));
+    }
 }

@@ -104,7 +104,7 @@ impl Engine {
             *tier = match &self.gpu {
                 None => wanted,
                 Some(gpu) => {
-                    let others = Tier::options(kernel).iter().copied().filter(|&other| other != wanted);
+                    let others = gpu.tiers(kernel).filter(|&other| other != wanted);
                     gpu.compiled(kernel, std::iter::once(wanted).chain(others)).await?
                 }
             };
@@ -182,7 +182,7 @@ impl Engine {
     /// The tier that this device takes for a kernel: the fastest where that was measured.
     pub(crate) fn tier(&self, kernel: &Kernel) -> Tier {
         let Some(gpu) = &self.gpu else { return Tier::usual(kernel) };
-        let unmeasured = || if gpu.software { Tier::of_software(kernel) } else { Tier::usual(kernel) };
+        let unmeasured = || if gpu.software { Tier::of_software(kernel, gpu.subgroups) } else { Tier::usual(kernel) };
         gpu.fastest(kernel).unwrap_or_else(unmeasured)
     }
 }

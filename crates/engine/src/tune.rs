@@ -135,14 +135,14 @@ impl Budget<'_> {
     async fn measure(&self, gpu: &Rc<GpuDevice>, mut alone: Plan, usual: Tier) -> Result<Option<Tier>, EngineError> {
         let began = (self.clock)();
         let usual_alone = alone.dispatches[0].clone();
-        let options = Tier::options(&usual_alone.kernel);
+        let options: Vec<Tier> = gpu.tiers(&usual_alone.kernel).collect();
         let fits =
             |look: Duration| (self.clock)().saturating_sub(began) + look * (LOOKS * options.len()) as u32 <= self.left;
         let executor = GpuExecutor::new(Rc::clone(gpu), Arc::new(alone.clone())).await?;
         let (times, look) = self.times(&executor, &fits).await?;
         executor.free();
         let mut tiers = vec![usual];
-        for &tier in options.iter().filter(|&&tier| tier != usual) {
+        for tier in options.iter().copied().filter(|&tier| tier != usual) {
             if !fits(look) {
                 return Ok(None);
             }

@@ -1,7 +1,6 @@
 //! The kernel cases: odd shapes, sizes around a workgroup's, and every variant of a kernel.
 
 use potluck_graph::{BinaryFn, PoolFn, UnaryFn};
-use potluck_protocol::Backend;
 
 use super::{
     Case, Engine, EngineError, Kernel, Operand, Tolerance, Work, Worst, compare, compare_scaled, reference, tolerance,
@@ -298,7 +297,7 @@ pub(super) async fn run(
     let dispatch = Dispatch::new(kernel, (0..operands.len()).map(Place::Slot).collect(), writes.clone());
     let expected = reference::kernel(&kernel, operands, Bench::dropout_seed(1));
     let mut worst = Worst::none();
-    for &tier in tiers(&kernel, engine) {
+    for tier in tiers(&kernel, engine) {
         let dispatch = Dispatch { tier, ..dispatch.clone() };
         let mut bench = Bench::new(engine, Plan::bare(vec![dispatch], slots.clone(), 64)).await?;
         for (slot, operand) in operands.iter().enumerate() {
@@ -315,9 +314,8 @@ pub(super) async fn run(
 }
 
 /// Every tier of a kernel on a GPU; on the processor there is one way.
-fn tiers(kernel: &Kernel, engine: &Engine) -> &'static [Tier] {
-    let all = Tier::options(kernel);
-    if matches!(engine.backend(), Backend::Webgpu | Backend::Gpu) { all } else { &all[..1] }
+fn tiers(kernel: &Kernel, engine: &Engine) -> Vec<Tier> {
+    engine.gpu.as_ref().map_or_else(|| vec![Tier::usual(kernel)], |gpu| gpu.tiers(kernel).collect())
 }
 
 /// Rows that an output is the mean over: a loss's gradient is compared as that of the sum.
@@ -342,7 +340,7 @@ pub(super) async fn run_attention_grad(sizes: AttentionSizes, engine: &Engine) -
     ];
     let (x, gradient) = (values(50, packed), values(51, y_len));
     let mut found = Vec::new();
-    for &tier in tiers(&dispatches[0].kernel, engine) {
+    for tier in tiers(&dispatches[0].kernel, engine) {
         let dispatches = dispatches.iter().map(|dispatch| Dispatch { tier, ..dispatch.clone() }).collect();
         let slots = vec![packed, y_len, sum_len, y_len, packed, sum_len];
         let mut bench = Bench::new(engine, Plan::bare(dispatches, slots, 64)).await?;
@@ -383,7 +381,7 @@ pub(super) async fn run_batch(kernel: Kernel, engine: &Engine) -> Result<Worst, 
     let dispatch = Dispatch::new(kernel, [a, b, e][..2 + extra].to_vec(), vec![out]);
     let slots = [lens[0], lens[1], lens[2], lens[2]].map(|len| len * batch as usize).to_vec();
     let mut worst = Worst::none();
-    for &tier in tiers(&kernel, engine) {
+    for tier in tiers(&kernel, engine) {
         let dispatch = Dispatch { tier, ..dispatch.clone() };
         let mut bench = Bench::new(engine, Plan::bare(vec![dispatch], slots.clone(), 64)).await?;
         (0..).zip(&all).for_each(|(slot, values)| bench.write_slot(slot, bytemuck::cast_slice(values)));

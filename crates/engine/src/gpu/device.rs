@@ -9,7 +9,10 @@ use std::{
 
 use futures::channel::oneshot;
 
-use super::launch::{Launch, PipelineKey};
+use super::{
+    launch::{Launch, PipelineKey},
+    subgroups,
+};
 use crate::{EngineError, Kernel, Tier};
 
 /// Submits that may be in flight: the one that runs and the one behind it. More would only make a
@@ -23,6 +26,8 @@ pub(crate) struct GpuDevice {
     pub(crate) name: String,
     /// A program plays the GPU.
     pub(crate) software: bool,
+    /// Neighbours can exchange what is in their registers.
+    pub(crate) subgroups: bool,
     fault: Arc<Mutex<Option<EngineError>>>,
     modules: RefCell<HashMap<&'static str, wgpu::ShaderModule>>,
     pipelines: RefCell<HashMap<PipelineKey, wgpu::ComputePipeline>>,
@@ -44,9 +49,8 @@ impl GpuDevice {
             .request_adapter(&wgpu::RequestAdapterOptions::default())
             .await
             .map_err(|e| EngineError::NoAdapter(no_adapter(&e)))?;
-        let descriptor = wgpu::DeviceDescriptor { label: Some("potluck"), ..Default::default() };
-        let (device, queue) =
-            adapter.request_device(&descriptor).await.map_err(|e| EngineError::NoDevice(e.to_string()))?;
+        let (device, queue, subgroups) =
+            subgroups::request_device(&adapter).await.map_err(|e| EngineError::NoDevice(e.to_string()))?;
         let fault = Arc::new(Mutex::new(None));
         let keep = |kind: fn(String) -> EngineError| {
             let fault = Arc::clone(&fault);
@@ -62,6 +66,7 @@ impl GpuDevice {
         Ok(Rc::new(Self {
             name: name(&info, &device),
             software: info.device_type == wgpu::DeviceType::Cpu,
+            subgroups,
             device,
             queue,
             fault,
@@ -113,6 +118,12 @@ impl GpuDevice {
             self.refused.borrow_mut().insert(key, words.clone());
         }
         Err(EngineError::Shader(words))
+    }
+
+    /// The tiers of a kernel that this device can be asked for.
+    pub(crate) fn tiers(&self, kernel: &Kernel) -> impl Iterator<Item = Tier> + use<> {
+        let subgroups = self.subgroups;
+        Tier::options(kernel).iter().copied().filter(move |&tier| subgroups || tier != Tier::Quads)
     }
 
     /// The fastest tier of a kernel, where it was measured here.

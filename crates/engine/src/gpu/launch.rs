@@ -172,6 +172,7 @@ fn matmul(kernel: &Kernel, tier: Tier) -> Launch {
         Tier::Plain => (shader!("matmul"), grid(32)),
         Tier::Registers => (shader!("matmul_wide"), grid(64)),
         Tier::Shared => (shader!("matmul_shared"), grid(64)),
+        Tier::Quads => (shader!("matmul_quads"), grid(64)),
     };
     if tier != Tier::Plain {
         constants.extend(turned);

@@ -1,5 +1,5 @@
 //! The WebGPU executor: natively through Vulkan, Metal or DirectX 12, in a browser through its own
-//! WebGPU. Asks for nothing beyond WebGPU's default limits, so that every adapter will do.
+//! WebGPU. Needs nothing beyond WebGPU's default limits, so that every adapter will do.
 
 mod device;
 mod executor;
@@ -7,6 +7,7 @@ mod launch;
 mod launch_images;
 mod launch_rows;
 mod launch_values;
+mod subgroups;
 
 pub(crate) use device::GpuDevice;
 pub(crate) use executor::GpuExecutor;
