@@ -67,22 +67,40 @@ pub(crate) fn cargo(project: &Project) -> Command {
     command
 }
 
-/// One cargo invocation over all wasm packages. Clippy uses it too.
-pub(crate) fn wasm_cargo(project: &Project, recipe: &Recipe, variant: &Variant, verb: &str) -> Command {
+/// One cargo invocation over all wasm packages. Clippy uses it too, with the same flags: with others
+/// everything would be compiled again.
+pub(crate) fn wasm_cargo(project: &Project, recipe: &Recipe, variant: &Variant, verb: &str) -> Result<Command> {
     let mut command = cargo(project);
     command.args([verb, "--profile", &recipe.profile, "--target", &recipe.target]);
+    for folder in registry_folders()? {
+        // Joins the flags of .cargo/config.toml. A panic's words name a file of the registry by its
+        // crate, and not by where this machine keeps it.
+        let flags = serde_json::json!([format!("--remap-path-prefix={}=", folder.join("").display())]);
+        command.args(["--config", &format!("target.{}.rustflags={flags}", recipe.target)]);
+    }
     for (package, _) in packages(recipe) {
         command.args(["--package", package]);
         for feature in &variant.features {
             command.args(["--features", &format!("{package}/{feature}")]);
         }
     }
-    command
+    Ok(command)
+}
+
+/// Where cargo unpacks crates, a folder a registry. This program was made of some, so they are there.
+fn registry_folders() -> Result<Vec<PathBuf>> {
+    let home = std::env::var_os("CARGO_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).context("no CARGO_HOME and no home")?;
+    let folder = home.join("registry/src");
+    let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut folders = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    folders.sort();
+    Ok(folders)
 }
 
 /// Compiles a variant and puts its modules aside, for the next one has the same names.
 fn compile(project: &Project, recipe: &Recipe, variant: &Variant) -> Result<()> {
-    shell::run(&mut wasm_cargo(project, recipe, variant, "build"))?;
+    shell::run(&mut wasm_cargo(project, recipe, variant, "build")?)?;
     for (package, _) in packages(recipe) {
         let made = project.target(&recipe.target).join(&recipe.profile).join(module_name(package));
         let kept = compiled(project, variant, package);

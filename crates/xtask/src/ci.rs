@@ -36,7 +36,7 @@ pub(crate) fn run(project: &Project, phases: &mut Phases) -> Result<()> {
     })?;
     for variant in &recipe.variants {
         phases.run(&format!("clippy, wasm32, {}", variant.name), || {
-            shell::run(wasm_cargo(project, &recipe, variant, "clippy").args(["--", "-D", "warnings"]))
+            shell::run(wasm_cargo(project, &recipe, variant, "clippy")?.args(["--", "-D", "warnings"]))
         })?;
     }
     phases.run("documentation", || {
