@@ -1,4 +1,4 @@
-// Gathers the Nesterov updates of many matrices into a stack (count, n, m), the shorter side as rows,
+// Gathers the Nesterov updates of count matrices into a stack (.., n, m), the shorter side as rows,
 // padded with zeros, each scaled to a Frobenius norm of 1 at most:
 // first <- mu first + g; u = g + mu first; out = u / (|u| + 1e-7). One workgroup a matrix; a lane meets
 // the same values again when it scales them, so storage needs no barrier.
@@ -15,8 +15,8 @@ const LANES = 256u;
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<storage, read> gradients: array<f32>;
 @group(0) @binding(2) var<storage, read> scale: array<f32>;
-// Where each matrix lies: its first value in the arena, its rows, its columns, and 1 where it is put
-// into the stack transposed.
+// Where each matrix lies: its first value in the segment, its rows, its columns, and twice its place in
+// the stack, plus 1 where it is put in transposed.
 @group(0) @binding(3) var<storage, read> table: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 @group(0) @binding(5) var<storage, read_write> first: array<f32>;
@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let matrix = min(group.x + group.y * 65535u, sizes.count - 1u);
     let place = table[matrix];
     let size = sizes.n * sizes.m;
-    let start = matrix * size;
+    let start = place.w / 2u * size;
     let longer = max(place.y, place.z);
     var square = 0.0;
     for (var i = lane; i < size; i += LANES) {
@@ -36,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let column = i % sizes.m;
         var u = 0.0;
         if column < longer {
-            let at = place.x + select(row * place.z + column, column * place.z + row, place.w == 1u);
+            let at = place.x + select(row * place.z + column, column * place.z + row, place.w % 2u == 1u);
             let g = gradients[at] * scale[0];
             let m = sizes.momentum * first[at] + g;
             first[at] = m;

@@ -290,20 +290,23 @@ pub enum Kernel {
         /// Values.
         len: u32,
     },
-    /// Partial sums of squares of the gradient arena: `out[p]`, `NORM_PARTIALS` of them.
+    /// Partial sums of squares of the gradients: `out[p]` is the sum over the arena's values `p`, `p +
+    /// NORM_PARTIALS`, and so on. A segment that is not the first adds to what is in `out`.
     NormPartials {
-        /// Values of the arena.
+        /// Values of the segment.
         len: u32,
+        /// The segment's first value in the arena.
+        start: u32,
     },
     /// `out[0] = min(1, clip / sqrt(sum of partials))`.
     ClipScale {
         /// The clipping norm, as bits.
         clip_bits: u32,
     },
-    /// One AdamW step over the front of the arena or all of it; reads gradients and the clip scale,
-    /// changes parameters and both moments.
+    /// One AdamW step over a segment of the arenas; reads gradients and the clip scale, changes
+    /// parameters and both moments.
     AdamW {
-        /// Values of the arena.
+        /// Values of the segment.
         len: u32,
         /// Values before this one are matrices and decay.
         decay_len: u32,
@@ -314,10 +317,11 @@ pub enum Kernel {
         /// One past the last.
         skip_end: u32,
     },
-    /// One step of SGD with Nesterov momentum over the arena: `m <- mu m + g; p <- p - lr (g + mu m
-    /// + decay p)`; reads gradients and the clip scale, changes parameters and the first moment.
+    /// One step of SGD with Nesterov momentum over a segment of the arenas: `m <- mu m + g; p <- p -
+    /// lr (g + mu m + decay p)`; reads gradients and the clip scale, changes parameters and the first
+    /// moment.
     Sgd {
-        /// Values of the arena.
+        /// Values of the segment.
         len: u32,
         /// Values before this one are matrices and decay.
         decay_len: u32,
@@ -329,7 +333,8 @@ pub enum Kernel {
     /// Gathers the Nesterov updates of many matrices into one stack `(count, n, m)`, each lying with
     /// its shorter side as rows and padded with zeros, scaled to a Frobenius norm of 1 at most:
     /// `m <- mu m + g; u = g + mu m; out = u / (|u| + 1e-7)`. Reads gradients, the clip scale and the
-    /// table; changes the first moment.
+    /// table; changes the first moment. Takes the matrices of one segment; the others of the stack
+    /// stay as they are.
     MuonGather(Stack),
     /// Puts a stack back: `p <- p - lr (0.2 sqrt(larger side) x + decay p)`; reads the stack and
     /// the table, changes parameters.
@@ -342,7 +347,8 @@ pub enum Kernel {
 }
 
 /// Matrices side by side; where each lies is said by a table of u32 `(count, 4)`: its first value in
-/// the arena, its rows, its columns, and 1 where it is put in transposed.
+/// the segment, its rows, its columns, and twice its place in the stack, plus 1 where it is put in
+/// transposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Stack {
     /// Matrices.

@@ -152,7 +152,7 @@ fn traffic(kernel: &Kernel, tier: Tier) -> Traffic {
             Traffic::stream(6 * x, 2 * x + 3 * u64::from(rows))
         }
         Kernel::Mse { len } | Kernel::BinaryCrossEntropy { len } => elementwise(len, 5),
-        Kernel::NormPartials { len } => Traffic::stream(2 * u64::from(len), u64::from(len + NORM_PARTIALS)),
+        Kernel::NormPartials { len, .. } => Traffic::stream(2 * u64::from(len), u64::from(len + NORM_PARTIALS)),
         Kernel::ClipScale { .. } => Traffic::stream(NORM_PARTIALS.into(), u64::from(NORM_PARTIALS) + 1),
         // Reads weight, gradient and both moments, writes all but the gradient.
         Kernel::AdamW { len, skip_start, skip_end, .. } => {

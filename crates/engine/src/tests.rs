@@ -59,7 +59,7 @@ fn bias_relu_and_its_gradient_are_fused() {
             [Gradient { offset: 0, len: 27 }, Gradient { offset: 192, len: 3 }] <- [Slot(5), Slot(2)]: MatMul { form: Tn, m: 3, n: 9, k: 4, bias: false, then: Store, row_sums: true, batch: 1 }
             [Slot(6)] <- [Slot(5), Parameter { offset: 0, len: 27 }, Slot(2)]: MatMul { form: Nn, m: 4, n: 9, k: 3, bias: false, then: UnaryGrad { f: Relu }, row_sums: false, batch: 1 }
             [Gradient { offset: 64, len: 54 }, Gradient { offset: 128, len: 9 }] <- [Slot(6), Slot(0)]: MatMul { form: Tn, m: 9, n: 6, k: 4, bias: false, then: Store, row_sums: true, batch: 1 }
-            [Slot(7)] <- [Gradient { offset: 0, len: 256 }]: NormPartials { len: 256 }
+            [Slot(7)] <- [Gradient { offset: 0, len: 256 }]: NormPartials { len: 256, start: 0 }
             [Slot(8)] <- [Slot(7)]: ClipScale { clip_bits: 1065353216 }
             [Parameter { offset: 0, len: 256 }] <- [Gradient { offset: 0, len: 256 }, Slot(8)]: AdamW { len: 256, decay_len: 128, constants: [1063675494, 1064514355, 841731191, 1036831949], skip_start: 128, skip_end: 128 }
         "#]],
@@ -302,4 +302,64 @@ fn muon_takes_a_large_input_layer() {
     let wide = preset::mlp(20_000, &[512, 512, 512, 512], 10).expect("within the limits");
     let plan = Plan::new(&wide, &Recipe { optimizer: Optimizer::muon(), ..recipe(8) }).expect("it fits");
     assert!(plan.slots.iter().all(|&len| len as u64 <= potluck_protocol::limits::TENSOR_VALUES_MAX));
+}
+
+/// A GPT of more parameters than one binding holds.
+fn large() -> Program {
+    use potluck_graph::preset::{GptConfig, gpt};
+    gpt(&GptConfig::gpt2(30_000, 64, 4, 512, 8)).expect("a good program")
+}
+
+#[test]
+fn an_arena_beyond_a_binding_is_cut_between_parameters() {
+    let max = potluck_protocol::limits::TENSOR_VALUES_MAX as usize;
+    for optimizer in [Optimizer::default(), Optimizer::muon(), Optimizer::sgd()] {
+        let plan = Plan::new(&large(), &Recipe { optimizer, ..recipe(1) }).expect("it fits");
+        assert!(plan.arena_len > max, "{} values", plan.arena_len);
+        let ends = plan.segments.iter().map(|&(start, len)| start + len);
+        let starts: Vec<usize> = std::iter::once(0).chain(ends).collect();
+        assert!(plan.segments.iter().map(|&(start, _)| start).eq(starts[..starts.len() - 1].iter().copied()));
+        assert_eq!(starts.last(), Some(&plan.arena_len));
+        assert!(plan.segments.iter().all(|&(_, len)| len <= max), "{:?}", plan.segments);
+        for place in plan.dispatches.iter().flat_map(|d| d.reads.iter().chain(&d.writes)) {
+            let (Place::Parameter { offset, len } | Place::Gradient { offset, len }) = *place else { continue };
+            let inside = |&(start, all): &(usize, usize)| start <= offset && offset + len <= start + all;
+            assert!(plan.segments.iter().any(inside), "{place:?} is in no segment of {:?}", plan.segments);
+        }
+    }
+}
+
+/// Everything that goes over an arena goes over each segment, and a stack of Muon is gathered from two.
+#[test]
+fn each_segment_has_its_share_of_the_optimizer() {
+    let program = preset::mlp(8, &[8, 8, 8], 3).expect("a good program");
+    let recipe = Recipe { optimizer: Optimizer::muon(), ..recipe(2) };
+    let plan = Plan::in_segments(&program, &recipe, 192).expect("it fits");
+    let over = |place: &&Place| !matches!(place, Place::Slot(_));
+    let line = |d: &crate::Dispatch| {
+        let arenas: Vec<&Place> = d.reads.iter().chain(&d.writes).filter(over).collect();
+        format!("{arenas:?}: {:?}\n", d.kernel)
+    };
+    let optimizers = ["norm_partials", "muon_gather", "muon_apply", "adamw"];
+    let shown = plan.dispatches.iter().filter(|d| optimizers.contains(&d.kernel.name())).map(line);
+    expect![[r#"
+        [Gradient { offset: 0, len: 192 }]: NormPartials { len: 192, start: 0 }
+        [Gradient { offset: 192, len: 192 }]: NormPartials { len: 192, start: 192 }
+        [Gradient { offset: 384, len: 128 }]: NormPartials { len: 128, start: 384 }
+        [Gradient { offset: 0, len: 192 }]: MuonGather(Stack { count: 2, n: 8, m: 8, momentum_bits: 1063675494 })
+        [Gradient { offset: 192, len: 192 }]: MuonGather(Stack { count: 1, n: 8, m: 8, momentum_bits: 1063675494 })
+        [Parameter { offset: 0, len: 192 }]: MuonApply { stack: Stack { count: 2, n: 8, m: 8, momentum_bits: 1063675494 }, decay_bits: 1036831949 }
+        [Parameter { offset: 192, len: 192 }]: MuonApply { stack: Stack { count: 1, n: 8, m: 8, momentum_bits: 1063675494 }, decay_bits: 1036831949 }
+        [Gradient { offset: 0, len: 192 }, Parameter { offset: 0, len: 192 }]: AdamW { len: 192, decay_len: 192, constants: [1063675494, 1064514355, 841731191, 1036831949], skip_start: 64, skip_end: 192 }
+        [Gradient { offset: 192, len: 192 }, Parameter { offset: 192, len: 192 }]: AdamW { len: 192, decay_len: 64, constants: [1063675494, 1064514355, 841731191, 1036831949], skip_start: 0, skip_end: 64 }
+        [Gradient { offset: 384, len: 128 }, Parameter { offset: 384, len: 128 }]: AdamW { len: 128, decay_len: 0, constants: [1063675494, 1064514355, 841731191, 1036831949], skip_start: 0, skip_end: 0 }
+    "#]].assert_eq(&shown.collect::<String>());
+}
+
+/// The processor's memory has no bindings, but its kernels go segment by segment too.
+#[test]
+fn a_parameter_beyond_a_segment_is_alone() {
+    let plan = Plan::in_segments(&program(), &recipe(2), 1).expect("it fits");
+    let each: Vec<(usize, usize)> = plan.segments.iter().map(|&(start, len)| (start, len / 64)).collect();
+    assert_eq!(each, [0, 64, 128, 192, 256, 320].map(|start| (start, 1)));
 }

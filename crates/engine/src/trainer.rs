@@ -98,7 +98,17 @@ impl Engine {
     /// # Errors
     /// Where the plan does not fit, the weights are not the program's, or the device fails.
     pub async fn trainer(&self, program: &Program, recipe: &Recipe, init: &[f32]) -> Result<Trainer, EngineError> {
-        let mut plan = Plan::new(program, recipe)?;
+        self.trainer_of(Plan::new(program, recipe)?, program, recipe, init).await
+    }
+
+    /// [`Engine::trainer`] of a plan that was made of this program and recipe.
+    pub(crate) async fn trainer_of(
+        &self,
+        mut plan: Plan,
+        program: &Program,
+        recipe: &Recipe,
+        init: &[f32],
+    ) -> Result<Trainer, EngineError> {
         for Dispatch { kernel, tier, .. } in &mut plan.dispatches {
             let wanted = self.tier(kernel);
             *tier = match &self.gpu {

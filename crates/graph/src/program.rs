@@ -364,7 +364,7 @@ mod tests {
         check(
             r#""shape":[3,4]"#,
             r#""shape":[4000000000,4000000000,4000000000]"#,
-            expect!["program has 18446744073709551615 parameters, at most 33554432"],
+            expect!["program has 18446744073709551615 parameters, at most 53687091"],
         );
     }
 

@@ -17,8 +17,13 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Longest signed statement: about 500 bytes in practice.
 pub const STATEMENT_BYTES_MAX: usize = 4 << 10;
 
-/// Parameters of a program. 32 Mi x 4 B = 128 MiB is WebGPU's default storage binding.
+/// Parameters of a job's program: a version of 32 Mi x 4 B is 128 MiB, more than a visitor may have to
+/// download; updates and blobs have their limits from it.
 pub const PARAMETERS_MAX: u64 = 32 << 20;
+
+/// Parameters of any program: weights, gradients, two moments and a copy of 4 B each, in the memory
+/// that training may take in a tab. Arenas beyond one binding are cut.
+pub const PROGRAM_PARAMETERS_MAX: u64 = TAB_MEMORY_BYTES_MAX / 20;
 
 /// Serialised program: 4,096 nodes of about 250 bytes.
 pub const PROGRAM_BYTES_MAX: usize = 1 << 20;

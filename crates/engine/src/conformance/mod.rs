@@ -41,6 +41,7 @@ enum Work {
     Optimizer { program: programs::Sample, optimizer: Optimizer, clip: f32 },
     Gradients { program: programs::Sample },
     Repeat { program: programs::Sample },
+    Segments { program: programs::Sample, optimizer: Optimizer },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +99,7 @@ pub async fn run_case(case: &Case, engine: &Engine) -> CaseResult {
         }
         Work::Gradients { program } => programs::run_gradients(*program, engine).await,
         Work::Repeat { program } => programs::run_twice(*program, engine).await,
+        Work::Segments { program, optimizer } => programs::run_in_segments(*program, *optimizer, engine).await,
     };
     let (worst, failure) = match outcome {
         Ok(worst) => (worst, None),

@@ -54,6 +54,16 @@ pub(super) fn cases() -> Vec<Case> {
         op: "repeat of a run".to_owned(),
         work: Work::Repeat { program },
     });
+    let segments = [
+        (Sample::Llama, "adamw", Optimizer::default()),
+        (Sample::Llama, "muon", Optimizer::muon()),
+        (Sample::Cnn, "sgd", Optimizer::sgd().with_weight_decay(0.1)),
+    ];
+    let segments = segments.map(|(program, name, optimizer)| Case {
+        name: format!("{name} on the {program:?} program with its arenas cut, bit by bit"),
+        op: "cut arenas".to_owned(),
+        work: Work::Segments { program, optimizer },
+    });
     let optimizers = [
         ("adamw", Optimizer::default(), 1e9),
         ("adamw", Optimizer::default(), 0.01),
@@ -67,7 +77,7 @@ pub(super) fn cases() -> Vec<Case> {
             work: Work::Optimizer { program, optimizer, clip },
         })
     });
-    gradients.into_iter().chain(repeats).chain(optimizers).collect()
+    gradients.into_iter().chain(repeats).chain(segments).chain(optimizers).collect()
 }
 
 impl Sample {
@@ -369,6 +379,41 @@ pub(super) async fn run_twice(sample: Sample, engine: &Engine) -> Result<Worst, 
         }
         runs.push(trainer.weights().await?);
     }
-    let differing = runs[0].iter().zip(&runs[1]).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
-    Ok(Worst { error: differing as f64, tolerance: 0.0 })
+    Ok(differing(&runs[0], &runs[1]))
+}
+
+/// Values of a segment in [`run_in_segments`]: some parameters have more, and the partial sums of the
+/// norm do not begin anew with each segment.
+const SEGMENT_VALUES: usize = 192;
+
+/// Three clipped steps on arenas in one piece and on arenas that are cut: the weights, and the gradients
+/// through which a step is looked at.
+pub(super) async fn run_in_segments(
+    sample: Sample,
+    optimizer: Optimizer,
+    engine: &Engine,
+) -> Result<Worst, EngineError> {
+    let program = sample.program();
+    let batch = sample.batch(&program);
+    let recipe = Recipe { optimizer, clip_norm: 0.01, ..recipe() };
+    let plans = [usize::MAX, SEGMENT_VALUES].map(|values| Plan::in_segments(&program, &recipe, values));
+    let mut runs = Vec::new();
+    for (plan, least) in plans.into_iter().zip([1, 4]) {
+        let plan = plan?;
+        assert!(plan.segments.len() >= least, "{:?}", plan.segments);
+        let mut trainer = engine.trainer_of(plan, &program, &recipe, &start(&program)).await?;
+        for _ in 0..3 {
+            trainer.step(&batch, 1e-2).await?;
+        }
+        let mut values = trainer.weights().await?;
+        values.extend(trainer.gradients().await?);
+        runs.push(values);
+    }
+    Ok(differing(&runs[0], &runs[1]))
+}
+
+/// How many values are not the same bits; none may be.
+fn differing(a: &[f32], b: &[f32]) -> Worst {
+    let differing = a.iter().zip(b).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+    Worst { error: (differing + a.len().abs_diff(b.len())) as f64, tolerance: 0.0 }
 }

@@ -23,7 +23,7 @@ fn of_case(case: &Case) -> Vec<&'static str> {
         Work::Golden(golden) => of_plan(&golden::plan(golden)),
         Work::Curve(curve) => of_plan(&curves::plan(curve)),
         Work::Optimizer { program, optimizer, .. } => of_plan(&programs::plan(*program, *optimizer)),
-        Work::Gradients { .. } | Work::Repeat { .. } => Vec::new(),
+        Work::Gradients { .. } | Work::Repeat { .. } | Work::Segments { .. } => Vec::new(),
     }
 }
 

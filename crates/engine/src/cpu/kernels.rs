@@ -62,7 +62,7 @@ pub(super) fn run(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]], step: S
         Kernel::CrossEntropy { classes, .. } => losses::cross_entropy(classes as usize, x, out),
         Kernel::Mse { .. } => losses::mse(x, out),
         Kernel::BinaryCrossEntropy { .. } => losses::binary_cross_entropy(x, out),
-        Kernel::NormPartials { len } => optimizer::norm_partials(&x[0][..len as usize], out[0]),
+        Kernel::NormPartials { start, .. } => optimizer::norm_partials(x[0], start as usize, out[0]),
         Kernel::ClipScale { clip_bits } => out[0][0] = optimizer::clip_scale(x[0], f32::from_bits(clip_bits)),
         Kernel::AdamW { .. } | Kernel::Sgd { .. } | Kernel::MuonGather(_) | Kernel::MuonApply { .. } => {
             unreachable!("the executor runs them over its arenas")

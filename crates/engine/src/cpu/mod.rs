@@ -115,28 +115,35 @@ impl CpuExecutor {
     /// Runs a kernel that changes the arenas; false where it is none.
     fn optimize(&mut self, dispatch: &Dispatch, step: StepValues) -> bool {
         let Dispatch { kernel, tier: _, reads, writes } = dispatch;
-        let [m, v] = &mut self.moments;
+        let segment = match (reads.first(), writes.first()) {
+            (Some(&Place::Gradient { offset, len }), _) | (_, Some(&Place::Parameter { offset, len })) => {
+                offset..offset + len
+            }
+            _ => return false,
+        };
+        let [m, v] = self.moments.each_mut().map(|moment| &mut moment[segment.clone()]);
+        let (parameters, gradients) = (&mut self.parameters[segment.clone()], &self.gradients[segment]);
         let scalar = |place: Place| if let Place::Slot(slot) = place { self.slots[slot][0] } else { 1.0 };
         match *kernel {
             Kernel::AdamW { .. } => {
-                let state = optimizer::State { parameters: &mut self.parameters, m, v };
-                optimizer::adamw(kernel, state, &self.gradients, scalar(reads[1]), step);
+                let state = optimizer::State { parameters, m, v };
+                optimizer::adamw(kernel, state, gradients, scalar(reads[1]), step);
             }
             Kernel::Sgd { .. } => {
-                let state = optimizer::State { parameters: &mut self.parameters, m, v };
-                optimizer::sgd(kernel, state, &self.gradients, scalar(reads[1]), step);
+                let state = optimizer::State { parameters, m, v };
+                optimizer::sgd(kernel, state, gradients, scalar(reads[1]), step);
             }
             Kernel::MuonGather(stack) => {
                 let (Place::Slot(table), Place::Slot(out)) = (reads[2], writes[0]) else { return false };
                 let scale = scalar(reads[1]);
                 let mut target = std::mem::take(&mut self.slots[out]);
-                optimizer::muon_gather(stack, &self.slots[table], &self.gradients, scale, m, &mut target);
+                optimizer::muon_gather(stack, &self.slots[table], gradients, scale, m, &mut target);
                 self.slots[out] = target;
             }
             Kernel::MuonApply { stack, decay_bits } => {
                 let (Place::Slot(x), Place::Slot(table)) = (reads[0], reads[1]) else { return false };
                 let decay = f32::from_bits(decay_bits);
-                optimizer::muon_apply(stack, &self.slots[x], &self.slots[table], decay, step.lr, &mut self.parameters);
+                optimizer::muon_apply(stack, &self.slots[x], &self.slots[table], decay, step.lr, parameters);
             }
             _ => return false,
         }

@@ -4,10 +4,15 @@ use super::lanes::{self, Lanes};
 use super::slices::update_with;
 use crate::{Kernel, Stack, kernel::NORM_PARTIALS, step::StepValues};
 
-pub(super) fn norm_partials(gradients: &[f32], out: &mut [f32]) {
-    out.fill(0.0);
-    for row in gradients.chunks(NORM_PARTIALS as usize) {
-        update_with(out, row, |o, g| o + g * g);
+pub(super) fn norm_partials(mut gradients: &[f32], start: usize, out: &mut [f32]) {
+    if start == 0 {
+        out.fill(0.0);
+    }
+    let mut at = start % out.len();
+    while !gradients.is_empty() {
+        let (row, rest) = gradients.split_at(gradients.len().min(out.len() - at));
+        update_with(&mut out[at..], row, |o, g| o + g * g);
+        (gradients, at) = (rest, 0);
     }
 }
 
@@ -69,8 +74,9 @@ pub(super) fn sgd(kernel: &Kernel, state: State<'_>, gradients: &[f32], scale: f
     }
 }
 
-/// Where a matrix of a stack lies in the arena.
+/// Where a matrix of a stack lies in its segment, and where in the stack.
 struct Member {
+    index: usize,
     offset: usize,
     rows: usize,
     columns: usize,
@@ -80,12 +86,12 @@ struct Member {
 impl Member {
     fn all(stack: Stack, table: &[f32]) -> impl Iterator<Item = Self> {
         table.chunks_exact(4).take(stack.count as usize).map(|row| {
-            let [offset, rows, columns, transposed] = [0, 1, 2, 3].map(|at| row[at].to_bits() as usize);
-            Self { offset, rows, columns, transposed: transposed == 1 }
+            let [offset, rows, columns, place] = [0, 1, 2, 3].map(|at| row[at].to_bits() as usize);
+            Self { index: place / 2, offset, rows, columns, transposed: place % 2 == 1 }
         })
     }
 
-    /// Calls `each(index in the stack's matrix, index in the arena)` for every value.
+    /// Calls `each(index in the stack's matrix, index in the segment)` for every value.
     fn values(&self, m: usize, mut each: impl FnMut(usize, usize)) {
         for row in 0..self.rows {
             for column in 0..self.columns {
@@ -105,7 +111,8 @@ pub(super) fn muon_gather(
     out: &mut [f32],
 ) {
     let (size, momentum) = ((stack.n * stack.m) as usize, f32::from_bits(stack.momentum_bits));
-    for (member, out) in Member::all(stack, table).zip(out.chunks_exact_mut(size)) {
+    for member in Member::all(stack, table) {
+        let out = &mut out[member.index * size..][..size];
         out.fill(0.0);
         let mut square = 0.0;
         member.values(stack.m as usize, |inside, at| {
@@ -121,7 +128,8 @@ pub(super) fn muon_gather(
 
 pub(super) fn muon_apply(stack: Stack, x: &[f32], table: &[f32], decay: f32, lr: f32, parameters: &mut [f32]) {
     let size = (stack.n * stack.m) as usize;
-    for (member, x) in Member::all(stack, table).zip(x.chunks_exact(size)) {
+    for member in Member::all(stack, table) {
+        let x = &x[member.index * size..][..size];
         let scale = 0.2 * (member.rows.max(member.columns) as f32).sqrt();
         member.values(stack.m as usize, |inside, at| {
             parameters[at] -= lr * (scale * x[inside] + decay * parameters[at]);

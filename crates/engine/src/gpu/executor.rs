@@ -26,11 +26,18 @@ pub(crate) struct GpuExecutor {
 
 struct Memory {
     slots: Vec<wgpu::Buffer>,
+    segments: Vec<Segment>,
+    /// Bound where a variant of a kernel does not use an output.
+    spare: wgpu::Buffer,
+}
+
+/// A segment of the arenas.
+struct Segment {
+    /// Its first value in the arena.
+    start: usize,
     parameters: wgpu::Buffer,
     gradients: wgpu::Buffer,
     moments: [wgpu::Buffer; 2],
-    /// Bound where a variant of a kernel does not use an output.
-    spare: wgpu::Buffer,
 }
 
 struct Prepared {
@@ -63,14 +70,18 @@ impl GpuExecutor {
     /// Replaces the parameter arena and forgets the optimizer's state.
     pub(crate) async fn restart(&self, arena: &[f32]) -> Result<(), EngineError> {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        self.memory.moments.iter().for_each(|moment| encoder.clear_buffer(moment, 0, None));
+        for segment in &self.memory.segments {
+            segment.moments.iter().for_each(|moment| encoder.clear_buffer(moment, 0, None));
+        }
         self.write_parameters(arena);
         self.gpu.submit(encoder.finish()).await
     }
 
     /// Replaces the parameter arena alone.
     pub(crate) fn write_parameters(&self, arena: &[f32]) {
-        self.gpu.queue.write_buffer(&self.memory.parameters, 0, bytemuck::cast_slice(arena));
+        for (segment, &(start, len)) in self.memory.segments.iter().zip(&self.plan.segments) {
+            self.gpu.queue.write_buffer(&segment.parameters, 0, bytemuck::cast_slice(&arena[start..][..len]));
+        }
     }
 
     /// Writes the front of a slot.
@@ -127,13 +138,18 @@ impl GpuExecutor {
 
     /// Reads a slot or an arena back.
     pub(crate) async fn read(&self, place: Place) -> Result<Vec<f32>, EngineError> {
-        let (source, offset, len) = match place {
-            Place::Slot(slot) => (&self.memory.slots[slot], 0, self.plan.slots[slot]),
-            Place::Parameter { offset, len } => (&self.memory.parameters, offset, len),
-            Place::Gradient { offset, len } => (&self.memory.gradients, offset, len),
+        let (mut at, end) = match place {
+            Place::Slot(slot) => (0, self.plan.slots[slot]),
+            Place::Parameter { offset, len } | Place::Gradient { offset, len } => (offset, offset + len),
         };
-        let bytes = self.gpu.read(source, 4 * (offset + len) as u64).await?;
-        Ok(floats(&bytes).skip(offset).collect())
+        let mut values = Vec::with_capacity(end - at);
+        while at < end {
+            let (source, start) = self.memory.source(place, at);
+            let bytes = self.gpu.read(source, source.size()).await?;
+            values.extend(floats(&bytes).skip(at - start).take(end - at));
+            at = start + bytes.len() / 4;
+        }
+        Ok(values)
     }
 }
 
@@ -155,28 +171,43 @@ impl Memory {
         let storage = |name: &str, len: usize| {
             buffer(device, name, 4 * whole_vectors(len.max(1)) as u64, wgpu::BufferUsages::STORAGE)
         };
+        let segment = |&(start, len): &(usize, usize)| {
+            let [parameters, gradients, first, second] =
+                ["parameters", "gradients", "first moment", "second moment"].map(|name| storage(name, len));
+            Segment { start, parameters, gradients, moments: [first, second] }
+        };
         Self {
             slots: plan.slots.iter().map(|&len| storage("slot", len)).collect(),
-            parameters: storage("parameters", plan.arena_len),
-            gradients: storage("gradients", plan.arena_len),
-            moments: ["first moment", "second moment"].map(|name| storage(name, plan.arena_len)),
+            segments: plan.segments.iter().map(segment).collect(),
             spare: storage("spare", 64),
         }
     }
 
-    fn binding(&self, place: Place) -> wgpu::BindingResource<'_> {
-        let range = |buffer, offset: usize, len: usize| {
-            wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer,
-                offset: 4 * offset as u64,
-                size: wgpu::BufferSize::new(4 * whole_vectors(len) as u64),
-            })
-        };
-        match place {
-            Place::Slot(slot) => self.slots[slot].as_entire_binding(),
-            Place::Parameter { offset, len } => range(&self.parameters, offset, len),
-            Place::Gradient { offset, len } => range(&self.gradients, offset, len),
+    /// The segment that holds this value of an arena.
+    fn segment(&self, at: usize) -> &Segment {
+        let behind = self.segments.iter().rposition(|segment| segment.start <= at);
+        &self.segments[behind.unwrap_or_default()]
+    }
+
+    /// The buffer that holds value `at` of a place's slot or arena, and its first value there.
+    fn source(&self, place: Place, at: usize) -> (&wgpu::Buffer, usize) {
+        if let Place::Slot(slot) = place {
+            return (&self.slots[slot], 0);
         }
+        let Segment { start, parameters, gradients, .. } = self.segment(at);
+        (if let Place::Parameter { .. } = place { parameters } else { gradients }, *start)
+    }
+
+    fn binding(&self, place: Place) -> wgpu::BindingResource<'_> {
+        let (Place::Parameter { offset, len } | Place::Gradient { offset, len }) = place else {
+            return self.source(place, 0).0.as_entire_binding();
+        };
+        let (buffer, start) = self.source(place, offset);
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer,
+            offset: 4 * (offset - start) as u64,
+            size: wgpu::BufferSize::new(4 * whole_vectors(len) as u64),
+        })
     }
 
     /// Binds sizes, reads, writes and step in the shaders' order; see [`Launch`].
@@ -201,7 +232,10 @@ impl Memory {
             Kernel::Sgd { .. } | Kernel::MuonGather(_) => 1,
             _ => 0,
         };
-        resources.extend(self.moments.iter().take(moments).map(|moment| moment.as_entire_binding()));
+        if let Some(&Place::Gradient { offset, .. }) = reads.first() {
+            let here = self.segment(offset).moments.iter().take(moments);
+            resources.extend(here.map(wgpu::Buffer::as_entire_binding));
+        }
         while resources.len() < 1 + launch.reads + launch.writes {
             resources.push(self.spare.as_entire_binding());
         }

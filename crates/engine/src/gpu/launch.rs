@@ -109,8 +109,8 @@ impl Launch {
             | Kernel::Reduce(_)
             | Kernel::Mse { .. }
             | Kernel::BinaryCrossEntropy { .. } => values::launch(kernel),
-            Kernel::NormPartials { len } => {
-                Self::new(shader!("norm_partials"), 1, vec![len], [NORM_PARTIALS / 64, 1, 1])
+            Kernel::NormPartials { len, start } => {
+                Self::new(shader!("norm_partials"), 1, vec![len, start], [NORM_PARTIALS / 64, 1, 1])
             }
             Kernel::ClipScale { clip_bits } => Self::new(shader!("clip_scale"), 1, vec![clip_bits], [1, 1, 1]),
             Kernel::AdamW { len, decay_len, constants: [beta1, beta2, eps, decay], skip_start, skip_end } => {

@@ -1,5 +1,6 @@
 //! Where each parameter lies: first the matrices that AdamW or SGD trains, then the hidden ones that
 //! Muon may train, then the rest. So weight decay is one comparison, and Muon's share one range.
+//! An arena that is larger than a binding is cut between parameters.
 
 use potluck_graph::{Op, Program};
 
@@ -16,6 +17,8 @@ pub(super) struct Arena {
     pub(super) hidden_range: (usize, usize),
     /// Values before this one belong to matrices.
     pub(super) decay_len: usize,
+    /// First value and length of each segment, in order and without gaps.
+    pub(super) segments: Vec<(usize, usize)>,
     /// Values in all, padding included.
     pub(super) len: usize,
 }
@@ -47,24 +50,32 @@ enum Group {
 }
 
 impl Arena {
-    pub(super) fn new(program: &Program) -> Self {
+    /// A segment has at most `segment_values`, or one parameter.
+    pub(super) fn new(program: &Program, segment_values: usize) -> Self {
         let groups = groups(program);
         let mut places = vec![(0, 0); groups.len()];
         let mut hidden = Vec::new();
         let mut ends = Vec::new();
-        let mut len = 0;
+        let mut segments = Vec::new();
+        let (mut start, mut len) = (0, 0);
         for group in [Group::OtherMatrix, Group::HiddenMatrix, Group::Rest] {
             for (index, spec) in program.parameters().iter().enumerate().filter(|(index, _)| groups[*index] == group) {
+                let padded = spec.values().next_multiple_of(ALIGN);
+                if len > start && len + padded - start > segment_values {
+                    segments.push((start, len - start));
+                    start = len;
+                }
                 places[index] = (len, spec.values());
                 if group == Group::HiddenMatrix {
                     let rows = spec.shape[0] as usize;
                     hidden.push(Hidden { offset: len, rows, columns: spec.values() / rows });
                 }
-                len = (len + spec.values()).next_multiple_of(ALIGN);
+                len += padded;
             }
             ends.push(len);
         }
-        Self { places, hidden, hidden_range: (ends[0], ends[1]), decay_len: ends[1], len }
+        segments.push((start, len - start));
+        Self { places, hidden, hidden_range: (ends[0], ends[1]), decay_len: ends[1], segments, len }
     }
 }
 

@@ -83,6 +83,8 @@ pub struct Plan {
     pub parameters: Vec<(usize, usize)>,
     /// Values of each arena, padding included.
     pub arena_len: usize,
+    /// First value and length of the buffers that each arena is made of, in order and without gaps.
+    pub segments: Vec<(usize, usize)>,
 }
 
 impl Plan {
@@ -91,11 +93,20 @@ impl Plan {
     /// # Errors
     /// Where a tensor would not fit WebGPU's default limits or the whole not a tab's memory.
     pub fn new(program: &Program, recipe: &Recipe) -> Result<Self, EngineError> {
+        Self::in_segments(program, recipe, limits::TENSOR_VALUES_MAX as usize)
+    }
+
+    /// [`Plan::new`] for a device on which so many values fit one binding: an arena with more is cut
+    /// between parameters, and a parameter with more has a segment of its own. That does not change a
+    /// bit of the result.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn in_segments(program: &Program, recipe: &Recipe, segment_values: usize) -> Result<Self, EngineError> {
         let batch = recipe.batch;
         let graph = differentiate(program);
         check_sizes(&graph, batch)?;
-        let arena = Arena::new(program);
-        fits("the parameter arena", arena.len as u64 * 4, limits::TENSOR_VALUES_MAX * 4)?;
+        let arena = Arena::new(program, segment_values);
         let lowered = lower::lower(&graph, batch);
         check_products(&lowered)?;
         let (prediction, _) = program.loss().operands();
@@ -125,6 +136,7 @@ impl Plan {
             prediction: (prediction, program.shapes()[program.loss().operands().0.index()].values_in(batch) as usize),
             parameters: arena.places,
             arena_len: arena.len,
+            segments: arena.segments,
         };
         fits("training", memory_bytes(&plan), limits::TAB_MEMORY_BYTES_MAX)?;
         let table = |&(slot, [positions, width, base]): &(usize, [u32; 3])| {
@@ -150,6 +162,7 @@ impl Plan {
             prediction: (Place::Slot(0), 0),
             parameters: Vec::new(),
             arena_len,
+            segments: vec![(0, arena_len)],
         }
     }
 
@@ -160,7 +173,7 @@ impl Plan {
 
     /// Names everything that can change a bit of the result on one executor.
     pub fn id(&self) -> BlobId {
-        BlobId::of(format!("potluck-plan/2 {self:?}").as_bytes())
+        BlobId::of(format!("potluck-plan/3 {self:?}").as_bytes())
     }
 }
 

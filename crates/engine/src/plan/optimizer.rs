@@ -33,50 +33,58 @@ impl Slots<'_> {
     }
 }
 
-/// Clips the gradient by its global norm and takes a step.
+/// Clips the gradient by its global norm and takes a step. What goes over an arena goes over one
+/// segment after another, in the order of additions of an arena in one piece.
 pub(super) fn optimizer(recipe: &Recipe, arena: &Arena, mut slots: Slots<'_>) -> Vec<Dispatch> {
-    let len = arena.len as u32;
-    let gradients = Place::Gradient { offset: 0, len: arena.len };
-    let parameters = Place::Parameter { offset: 0, len: arena.len };
     let partials = slots.new_slot(NORM_PARTIALS as usize);
     let scale = slots.new_slot(1);
-    let clip_bits = recipe.clip_norm.to_bits();
-    let mut all = vec![
-        Dispatch::new(Kernel::NormPartials { len }, vec![gradients], vec![partials]),
-        Dispatch::new(Kernel::ClipScale { clip_bits }, vec![partials], vec![scale]),
-    ];
-    let decay_len = arena.decay_len as u32;
-    let adamw = |constants: [f32; 4], (start, end): (usize, usize)| Kernel::AdamW {
-        len,
-        decay_len,
-        constants: constants.map(f32::to_bits),
-        skip_start: start as u32,
-        skip_end: end as u32,
-    };
-    let mut applied = Vec::new();
-    let last = match recipe.optimizer {
-        Optimizer::Adamw { beta1, beta2, eps, weight_decay } => {
-            adamw([beta1, beta2, eps, weight_decay], (arena.decay_len, arena.decay_len))
+    let mut all = Vec::new();
+    for &(offset, len) in &arena.segments {
+        let kernel = Kernel::NormPartials { len: len as u32, start: offset as u32 };
+        push(&mut all, kernel, &[Place::Gradient { offset, len }], partials);
+    }
+    push(&mut all, Kernel::ClipScale { clip_bits: recipe.clip_norm.to_bits() }, &[partials], scale);
+    let mut skipped = (arena.decay_len, arena.decay_len);
+    if let Optimizer::Muon { momentum, weight_decay, .. } = recipe.optimizer {
+        skipped = arena.hidden_range;
+        let mut applied = Vec::new();
+        for members in stacks(&arena.hidden) {
+            let [n, m] = [members[0].shorter(), members[0].longer()].map(|v| v as u32);
+            let stack = Stack { count: members.len() as u32, n, m, momentum_bits: momentum.to_bits() };
+            let muon = Muon { stack, members: &members, segments: &arena.segments, scale, decay: weight_decay };
+            muon.dispatch(&mut slots, &mut all, &mut applied);
         }
-        Optimizer::Muon { momentum, beta1, beta2, eps, weight_decay } => {
-            for members in stacks(&arena.hidden) {
-                let [n, m] = [members[0].shorter(), members[0].longer()].map(|v| v as u32);
-                let count = members.len() as u32;
-                let stack = Stack { count, n, m, momentum_bits: momentum.to_bits() };
-                let (work, apply) = muon(stack, &members, [gradients, scale, parameters], weight_decay, &mut slots);
-                all.extend(work);
-                applied.push(apply);
-            }
-            // What changes parameters comes last: until then a step can be forgotten.
-            all.append(&mut applied);
-            adamw([beta1, beta2, eps, weight_decay], arena.hidden_range)
-        }
-        Optimizer::Sgd { momentum, weight_decay } => {
-            Kernel::Sgd { len, decay_len, momentum_bits: momentum.to_bits(), decay_bits: weight_decay.to_bits() }
-        }
-    };
-    all.push(Dispatch::new(last, vec![gradients, scale], vec![parameters]));
+        // What changes parameters comes last: until then a step can be forgotten.
+        all.append(&mut applied);
+    }
+    for &(offset, len) in &arena.segments {
+        let inside = |at: usize| (at.clamp(offset, offset + len) - offset) as u32;
+        let (values, decay_len) = (len as u32, inside(arena.decay_len));
+        let kernel = match recipe.optimizer {
+            Optimizer::Adamw { beta1, beta2, eps, weight_decay }
+            | Optimizer::Muon { beta1, beta2, eps, weight_decay, .. } => Kernel::AdamW {
+                len: values,
+                decay_len,
+                constants: [beta1, beta2, eps, weight_decay].map(f32::to_bits),
+                skip_start: inside(skipped.0),
+                skip_end: inside(skipped.1),
+            },
+            Optimizer::Sgd { momentum, weight_decay } => Kernel::Sgd {
+                len: values,
+                decay_len,
+                momentum_bits: momentum.to_bits(),
+                decay_bits: weight_decay.to_bits(),
+            },
+        };
+        push(&mut all, kernel, &[Place::Gradient { offset, len }, scale], Place::Parameter { offset, len });
+    }
     all
+}
+
+/// Not compiled into each place that calls it: the wasm package must stay small.
+#[inline(never)]
+fn push(all: &mut Vec<Dispatch>, kernel: Kernel, reads: &[Place], write: Place) {
+    all.push(Dispatch::new(kernel, reads.to_vec(), vec![write]));
 }
 
 /// Matrices whose shorter sides agree go through Newton-Schulz together, longest first: padding the
@@ -102,44 +110,61 @@ fn stacks(hidden: &[Hidden]) -> Vec<Vec<Hidden>> {
     stacks
 }
 
-/// `A = X X^T; B = c A A + b A; X <- B X + a X`, five times; and the dispatch that puts it back.
-fn muon(
+/// A stack's share of a step.
+struct Muon<'a> {
     stack: Stack,
-    members: &[Hidden],
-    [gradients, scale, parameters]: [Place; 3],
+    members: &'a [Hidden],
+    segments: &'a [(usize, usize)],
+    scale: Place,
     decay: f32,
-    slots: &mut Slots<'_>,
-) -> (Vec<Dispatch>, Dispatch) {
-    let Stack { count, n, m, .. } = stack;
-    let row = |h: &Hidden| [h.offset as u32, h.rows as u32, h.columns as u32, u32::from(h.rows > h.columns)];
-    let table = slots.new_table(members.iter().flat_map(row).collect());
-    let [wide, square] = [count * n * m, count * n * n].map(|len| len as usize);
-    let mut x = slots.new_slot(wide);
-    let mut spare = slots.new_slot(wide);
-    let [gram, polynomial] = [slots.new_slot(square), slots.new_slot(square)];
-    let [a, b, c] = QUINTIC;
-    let product = |form, [m, n, k]: [u32; 3], then| Kernel::MatMul {
-        form,
-        m,
-        n,
-        k,
-        bias: false,
-        then,
-        row_sums: false,
-        batch: count,
-    };
-    let blend = |alpha: f32, beta: f32| Then::Blend { alpha_bits: alpha.to_bits(), beta_bits: beta.to_bits() };
-    let reads = vec![gradients, scale, table];
-    let mut all = vec![Dispatch::new(Kernel::MuonGather(stack), reads, vec![x])];
-    for _ in 0..NEWTON_SCHULZ_STEPS {
-        let outer = product(Form::Nt, [n, n, m], Then::Store);
-        let inner = product(Form::Nn, [n, n, n], blend(c, b));
-        let step = product(Form::Nn, [n, m, n], blend(1.0, a));
-        all.push(Dispatch::new(outer, vec![x, x], vec![gram]));
-        all.push(Dispatch::new(inner, vec![gram, gram, gram], vec![polynomial]));
-        all.push(Dispatch::new(step, vec![polynomial, x, x], vec![spare]));
-        std::mem::swap(&mut x, &mut spare);
+}
+
+impl Muon<'_> {
+    /// `A = X X^T; B = c A A + b A; X <- B X + a X`, five times, between what gathers the stack and what
+    /// puts it back: a dispatch each for every segment that has matrices of it.
+    fn dispatch(self, slots: &mut Slots<'_>, all: &mut Vec<Dispatch>, applied: &mut Vec<Dispatch>) {
+        let Self { stack, members, segments, scale, decay } = self;
+        let Stack { count, n, m, .. } = stack;
+        let [wide, square] = [count * n * m, count * n * n].map(|len| len as usize);
+        let mut x = slots.new_slot(wide);
+        let mut spare = slots.new_slot(wide);
+        let [gram, polynomial] = [slots.new_slot(square), slots.new_slot(square)];
+        // An odd number of steps ends in the other slot.
+        let last = if NEWTON_SCHULZ_STEPS.is_multiple_of(2) { x } else { spare };
+        for &(offset, len) in segments {
+            let mut table = Vec::new();
+            for (at, h) in (0u32..).zip(members) {
+                if (offset..offset + len).contains(&h.offset) {
+                    let turned = u32::from(h.rows > h.columns);
+                    table.extend([(h.offset - offset) as u32, h.rows as u32, h.columns as u32, 2 * at + turned]);
+                }
+            }
+            if table.is_empty() {
+                continue;
+            }
+            let stack = Stack { count: table.len() as u32 / 4, ..stack };
+            let table = slots.new_table(table);
+            push(all, Kernel::MuonGather(stack), &[Place::Gradient { offset, len }, scale, table], x);
+            let kernel = Kernel::MuonApply { stack, decay_bits: decay.to_bits() };
+            push(applied, kernel, &[last, table], Place::Parameter { offset, len });
+        }
+        let [a, b, c] = QUINTIC;
+        let product = |form, [m, n, k]: [u32; 3], then| Kernel::MatMul {
+            form,
+            m,
+            n,
+            k,
+            bias: false,
+            then,
+            row_sums: false,
+            batch: count,
+        };
+        let blend = |alpha: f32, beta: f32| Then::Blend { alpha_bits: alpha.to_bits(), beta_bits: beta.to_bits() };
+        for _ in 0..NEWTON_SCHULZ_STEPS {
+            push(all, product(Form::Nt, [n, n, m], Then::Store), &[x, x], gram);
+            push(all, product(Form::Nn, [n, n, n], blend(c, b)), &[gram, gram, gram], polynomial);
+            push(all, product(Form::Nn, [n, m, n], blend(1.0, a)), &[polynomial, x, x], spare);
+            std::mem::swap(&mut x, &mut spare);
+        }
     }
-    let kernel = Kernel::MuonApply { stack, decay_bits: decay.to_bits() };
-    (all, Dispatch::new(kernel, vec![x, table], vec![parameters]))
 }

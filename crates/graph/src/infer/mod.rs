@@ -86,7 +86,7 @@ fn check_counts(inputs: &[InputSpec], parameters: &[ParameterSpec], nodes: &[Op]
         ("parameter tensors", parameters.len() as u64, limits::PROGRAM_NODES_MAX as u64),
         ("nodes", nodes.iter().map(inside).sum(), limits::PROGRAM_NODES_MAX as u64),
         ("written nodes", nodes.len() as u64, limits::PROGRAM_NODES_MAX as u64),
-        ("parameters", values, limits::PARAMETERS_MAX),
+        ("parameters", values, limits::PROGRAM_PARAMETERS_MAX),
     ];
     match counts.into_iter().find(|(_, got, max)| got > max) {
         Some((what, got, max)) => Err(ProgramError::TooMany { what, got, max }),
