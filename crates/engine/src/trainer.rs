@@ -37,8 +37,8 @@ pub struct Trainer {
     parameter_count: usize,
     steps_done: u32,
     seed: u64,
-    /// The step under way, and its dispatches that were run.
-    begun: Option<(StepValues, usize)>,
+    /// The step or forward pass under way, and its dispatches that are still to run.
+    begun: Option<(StepValues, Range<usize>)>,
 }
 
 enum Executor {
@@ -269,34 +269,39 @@ impl Trainer {
     pub fn begin(&mut self, batch: &[Column], lr: f32) -> Result<(), EngineError> {
         self.load(batch, self.plan.batch)?;
         self.steps_done += 1;
-        self.begun = Some((StepValues::training(lr, self.betas, self.steps_done, self.seed), 0));
+        let all = self.plan.dispatches.len();
+        self.begun = Some((StepValues::training(lr, self.betas, self.steps_done, self.seed), 0..all));
         Ok(())
     }
 
-    /// Queues what is left of the step that was begun, with at most two submits in flight.
+    /// The dispatches that are left of what was begun, none where nothing is.
+    pub fn remaining(&self) -> Range<usize> {
+        self.begun.clone().map_or(0..0, |(_, range)| range)
+    }
+
+    /// Queues what is left of what was begun, with at most two submits in flight.
     ///
     /// # Errors
     /// A failing device.
     pub async fn finish(&mut self) -> Result<(), EngineError> {
         match self.begun.take() {
-            Some((step, from)) => self.executor.run(from..self.plan.dispatches.len(), step).await,
+            Some((step, range)) => self.executor.run(range, step).await,
             None => Ok(()),
         }
     }
 
-    /// Runs up to `count` more dispatches of the step that was begun, one at least, and waits until
-    /// they are done. Those that change parameters run together. Says which ran; the step has ended
-    /// with the last of the plan. Slices do not change a bit of the result.
+    /// Runs up to `count` more dispatches of what was begun, one at least, and waits until they are
+    /// done. Those that change parameters run together. Says which ran; [`Trainer::remaining`] is
+    /// empty at the end. Slices do not change a bit of the result.
     ///
     /// # Errors
     /// A failing device.
     pub async fn advance(&mut self, count: usize) -> Result<Range<usize>, EngineError> {
-        let all = self.plan.dispatches.len();
-        let Some((step, from)) = self.begun else { return Ok(all..all) };
+        let Some((step, Range { start: from, end })) = self.begun.take() else { return Ok(0..0) };
         let to = from.saturating_add(count.max(1));
-        let to = if to > self.plan.divisible { all } else { to };
+        let to = if to > self.plan.divisible { end } else { to.min(end) };
         self.executor.run(from..to, step).await?;
-        self.begun = (to < all).then_some((step, to));
+        self.begun = (to < end).then_some((step, to..end));
         if let Executor::Gpu(gpu) = &self.executor {
             gpu.drain().await?;
         }
@@ -339,7 +344,8 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub async fn forward(&mut self, batch: &[Column]) -> Result<Vec<f32>, EngineError> {
-        let samples = self.run_forward(batch).await?;
+        let samples = self.begin_evaluation(batch)?;
+        self.finish().await?;
         let (place, len) = self.plan.prediction;
         let mut values = self.executor.read(place).await?;
         values.truncate(len / self.plan.batch as usize * samples as usize);
@@ -351,7 +357,29 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub async fn evaluate(&mut self, batch: &[Column]) -> Result<BatchEvaluation, EngineError> {
-        let samples = self.run_forward(batch).await?;
+        let samples = self.begin_evaluation(batch)?;
+        self.finish().await?;
+        self.evaluation(samples).await
+    }
+
+    /// Begins an evaluation of a batch of at most the recipe's size, which [`Trainer::advance`] does in
+    /// slices. Returns the samples of the batch, for [`Trainer::evaluation`].
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn begin_evaluation(&mut self, batch: &[Column]) -> Result<u32, EngineError> {
+        let per_sample = self.plan.inputs.first().map_or(1, |&(_, full)| full / self.plan.batch as usize);
+        let samples = (batch.first().map_or(0, Column::len) / per_sample) as u32;
+        self.load(batch, samples.clamp(1, self.plan.batch))?;
+        self.begun = Some((StepValues::evaluation(), 0..self.plan.forward_count));
+        Ok(samples)
+    }
+
+    /// What the last pass came to, of a batch with so many samples. Waits for the device.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub async fn evaluation(&self, samples: u32) -> Result<BatchEvaluation, EngineError> {
         let rows = self.plan.stats_rows / self.plan.batch * samples;
         let stats = self.executor.stats(self.plan.stats).await?;
         let mut sum = BatchEvaluation { rows: rows.into(), samples: samples.into(), ..Default::default() };
@@ -360,15 +388,6 @@ impl Trainer {
             sum.correct += u64::from(row[1] > 0.5);
         }
         Ok(sum)
-    }
-
-    /// Runs the forward dispatches without dropout; returns the samples of the batch.
-    async fn run_forward(&mut self, batch: &[Column]) -> Result<u32, EngineError> {
-        let per_sample = self.plan.inputs.first().map_or(1, |&(_, full)| full / self.plan.batch as usize);
-        let samples = (batch.first().map_or(0, Column::len) / per_sample) as u32;
-        self.load(batch, samples.clamp(1, self.plan.batch))?;
-        self.executor.run(0..self.plan.forward_count, StepValues::evaluation()).await?;
-        Ok(samples)
     }
 
     /// Checks and writes the columns of `samples` samples.

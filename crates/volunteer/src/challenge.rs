@@ -11,14 +11,20 @@ use potluck_protocol::{Backend, Device, limits};
 use potluck_update::weights_from_bytes;
 
 use crate::{
+    meter::Meter,
     pace::{Pace, StopFlag},
     runner::{RunError, TaskRunner},
+    slices::Slices,
     work::Challenge,
 };
 
 /// How long one device is measured once it is warm. Two devices and their warm-up stay near a
 /// second on a usual laptop.
 const SPAN: Duration = Duration::from_millis(300);
+
+/// How long steps are run before that: the first pays for pipelines and caches, and the next ones tell how
+/// many dispatches fit a slice. A short step goes whole after seven.
+const WARM_UP: Duration = Duration::from_millis(150);
 
 /// How long the ways to compute a GPU's kernels are measured before, so that both devices together stay
 /// near a second.
@@ -114,7 +120,8 @@ async fn measure_gpu(
 /// Training samples a second on this device. `None` where `stop` was raised.
 ///
 /// Steps are timed in groups that double up to a task's length, with one look at the loss at the
-/// end of each, as in a task: a look can cost 100 ms in some browsers.
+/// end of each, as in a task: a look can cost 100 ms in some browsers. They run in slices where those of
+/// tasks do, and the rests between slices do not count.
 async fn measure(
     engine: &Engine,
     challenge: &Challenge,
@@ -131,21 +138,26 @@ async fn measure(
         engine.tune(program, recipe, &|| pace.now(), TUNING).await?;
     }
     let mut trainer = engine.trainer(program, recipe, &base).await?;
-    // The first step pays for pipelines and caches.
-    trainer.step(&batch, recipe.lr).await?;
-    trainer.loss().await?;
-    let mut steps = 1;
+    let dispatches = trainer.plan().dispatches.len();
+    let mut slices = pace.slice().map(|budget| Slices::new(dispatches, budget));
+    let (mut warm_up, mut warmed, mut steps) = (true, Duration::ZERO, 1);
     loop {
         pace.rest(Duration::ZERO).await;
-        let began = pace.now();
+        let mut meter = Meter::restless(pace);
+        let mut began = pace.now();
         for _ in 0..steps {
-            if stop.is_raised() {
+            trainer.begin(&batch, recipe.lr)?;
+            if stop.is_raised() || !meter.run(&mut trainer, &mut slices, &mut began, stop).await? {
                 return Ok(None);
             }
-            trainer.step(&batch, recipe.lr).await?;
         }
         trainer.loss().await?;
-        let took = pace.now().saturating_sub(began);
+        let took = meter.busy + pace.now().saturating_sub(began);
+        if warm_up {
+            warmed += took;
+            warm_up = warmed < WARM_UP && slices.as_ref().is_some_and(|slices| !slices.whole(dispatches));
+            continue;
+        }
         if took >= SPAN || steps >= recipe.steps {
             // A browser's clock may stand still for a millisecond.
             let seconds = took.as_secs_f64().max(1e-4);

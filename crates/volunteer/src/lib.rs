@@ -13,6 +13,7 @@ mod challenge;
 mod compute;
 #[cfg(test)]
 mod fixture;
+mod meter;
 #[cfg(feature = "native")]
 mod native;
 mod pace;

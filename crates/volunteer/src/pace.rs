@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// Raised once to end a task within a slice, a challenge within a step. Clones share it.
+/// Raised once to end work within a slice. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 

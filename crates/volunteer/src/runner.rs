@@ -11,7 +11,8 @@ use potluck_protocol::{BlobId, Evaluation, Recipe, Task, TaskKind, limits};
 use potluck_update::{encode, weights_from_bytes};
 
 use crate::{
-    pace::{Pace, StopFlag, breathe},
+    meter::Meter,
+    pace::{Pace, StopFlag},
     slices::Slices,
     work::{Outcome, Run},
 };
@@ -94,9 +95,9 @@ impl TaskRunner {
         run: &Run,
         stop: &StopFlag,
         pace: &impl Pace,
-        progress: impl FnMut(Progress),
+        mut progress: impl FnMut(Progress),
     ) -> Result<Option<Outcome>, RunError> {
-        let mut meter = Meter { pace, busy: Duration::ZERO, progress };
+        let mut meter = Meter::new(pace);
         let began = pace.now();
         let base = weights_from_bytes(&run.base, run.program.parameter_count())
             .map_err(|error| RunError::Base(error.to_string()))?;
@@ -104,8 +105,8 @@ impl TaskRunner {
         let prepared = self.prepare(run, &base, pace.slice()).await?;
         meter.busy += pace.now().saturating_sub(began);
         match run.task.kind {
-            TaskKind::Train => train(prepared, run, &base, &blocks, stop, &mut meter).await,
-            _ => evaluate(&mut prepared.trainer, &run.task, &blocks, stop, &mut meter).await,
+            TaskKind::Train => train(prepared, run, &base, &blocks, stop, &mut meter, &mut progress).await,
+            _ => evaluate(prepared, &run.task, &blocks, stop, &mut meter, &mut progress).await,
         }
     }
 
@@ -163,32 +164,6 @@ impl TaskRunner {
     }
 }
 
-/// Time spent, and whom to tell.
-struct Meter<'a, P, F> {
-    pace: &'a P,
-    busy: Duration,
-    progress: F,
-}
-
-impl<P: Pace, F: FnMut(Progress)> Meter<'_, P, F> {
-    /// Counts the time since `began` as work, tells, and rests.
-    async fn stepped(&mut self, began: Duration, progress: Progress, stop: &StopFlag) {
-        (self.progress)(progress);
-        self.rest(began, stop).await;
-    }
-
-    /// Counts the time since `began` as work, and rests.
-    async fn rest(&mut self, began: Duration, stop: &StopFlag) {
-        let busy = self.pace.now().saturating_sub(began);
-        self.busy += busy;
-        breathe(self.pace, busy, stop).await;
-    }
-
-    fn millis_with(&self, began: Duration) -> u64 {
-        (self.busy + self.pace.now().saturating_sub(began)).as_millis() as u64
-    }
-}
-
 fn decode_blocks(run: &Run) -> Result<Vec<Block>, RunError> {
     let decode = |(index, bytes): (usize, &crate::Blob)| {
         Block::decode(bytes, run.program.inputs()).map_err(|error| RunError::Block { index, error })
@@ -201,13 +176,14 @@ fn sample_count(blocks: &[Block]) -> u32 {
     blocks.iter().map(|block| block.samples).sum()
 }
 
-async fn train<P: Pace, F: FnMut(Progress)>(
+async fn train<P: Pace>(
     Prepared { trainer, slices, .. }: &mut Prepared,
     run: &Run,
     base: &[f32],
     blocks: &[Block],
     stop: &StopFlag,
-    meter: &mut Meter<'_, P, F>,
+    meter: &mut Meter<'_, P>,
+    progress: &mut impl FnMut(Progress),
 ) -> Result<Option<Outcome>, RunError> {
     let task = &run.task;
     let mut steps = 0;
@@ -219,13 +195,13 @@ async fn train<P: Pace, F: FnMut(Progress)>(
         }
         let mut began = meter.pace.now();
         trainer.begin(&Block::gather(blocks, &rows), task.lr(steps))?;
-        if !advance(trainer, slices, stop, meter, &mut began).await? {
+        if !meter.run(trainer, slices, &mut began, stop).await? {
             break;
         }
         steps += 1;
         // Below a full share the queue is emptied each step: the rest must follow the work. In slices
         // it is empty, and the loss must be known in case that the next step is given up halfway.
-        let sliced = slices.as_ref().is_some_and(|slices| !slices.whole());
+        let sliced = slices.as_ref().is_some_and(|slices| !slices.whole(trainer.plan().dispatches.len()));
         let look = sliced || meter.pace.share().get() < 1.0 || meter.pace.now() >= looked_at + LOSS_SPAN;
         let loss = if look { Some(finite(trainer.loss().await?, steps)?) } else { None };
         newest = loss;
@@ -233,7 +209,8 @@ async fn train<P: Pace, F: FnMut(Progress)>(
             looked_at = meter.pace.now();
         }
         if steps < task.steps {
-            meter.stepped(began, Progress { step: steps, steps: task.steps, loss }, stop).await;
+            progress(Progress { step: steps, steps: task.steps, loss });
+            meter.rest(began, stop).await;
         } else {
             meter.busy += meter.pace.now().saturating_sub(began);
         }
@@ -249,43 +226,9 @@ async fn train<P: Pace, F: FnMut(Progress)>(
     let update = update_from(base, &trainer.weights().await?, steps)?;
     let update = encode(task.recipe.update, &update);
     let compute_millis = meter.millis_with(began);
-    (meter.progress)(Progress { step: steps, steps: task.steps, loss: Some(loss) });
+    progress(Progress { step: steps, steps: task.steps, loss: Some(loss) });
     let (update, train_loss) = (Some(update), Some(loss));
     Ok(Some(Outcome { task: task.id, steps, update, train_loss, evaluation: None, compute_millis }))
-}
-
-/// The rest of the step that was begun, in slices where the shell wants them, with a rest behind each
-/// but the last. False where `stop` was raised before it ended.
-async fn advance<P: Pace, F: FnMut(Progress)>(
-    trainer: &mut Trainer,
-    slices: &mut Option<Slices>,
-    stop: &StopFlag,
-    meter: &mut Meter<'_, P, F>,
-    began: &mut Duration,
-) -> Result<bool, RunError> {
-    let count = trainer.plan().dispatches.len();
-    let Some(slices) = slices.as_mut().filter(|slices| !slices.whole()) else {
-        trainer.finish().await?;
-        if let Some(slices) = slices {
-            slices.took(0..count, meter.pace.now().saturating_sub(*began));
-        }
-        return Ok(true);
-    };
-    let mut at = 0;
-    loop {
-        let sent = meter.pace.now();
-        let ran = trainer.advance(slices.fitting(at)).await?;
-        at = ran.end;
-        slices.took(ran, meter.pace.now().saturating_sub(sent));
-        if at == count {
-            return Ok(true);
-        }
-        meter.rest(*began, stop).await;
-        if stop.is_raised() {
-            return Ok(false);
-        }
-        *began = meter.pace.now();
-    }
 }
 
 fn finite(loss: f32, steps: u32) -> Result<f32, RunError> {
@@ -302,12 +245,13 @@ fn update_from(base: &[f32], local: &[f32], steps: u32) -> Result<Vec<f32>, RunE
     }
 }
 
-async fn evaluate<P: Pace, F: FnMut(Progress)>(
-    trainer: &mut Trainer,
+async fn evaluate<P: Pace>(
+    Prepared { trainer, slices, .. }: &mut Prepared,
     task: &Task,
     blocks: &[Block],
     stop: &StopFlag,
-    meter: &mut Meter<'_, P, F>,
+    meter: &mut Meter<'_, P>,
+    progress: &mut impl FnMut(Progress),
 ) -> Result<Option<Outcome>, RunError> {
     let rows: Vec<u32> = (0..sample_count(blocks)).collect();
     let passes = rows.chunks(task.batch.max(1) as usize);
@@ -317,14 +261,18 @@ async fn evaluate<P: Pace, F: FnMut(Progress)>(
         if stop.is_raised() {
             return Ok(None);
         }
-        let began = meter.pace.now();
-        let BatchEvaluation { loss_sum, correct, rows, samples } =
-            trainer.evaluate(&Block::gather(blocks, rows)).await?;
+        let mut began = meter.pace.now();
+        let samples = trainer.begin_evaluation(&Block::gather(blocks, rows))?;
+        if !meter.run(trainer, slices, &mut began, stop).await? {
+            return Ok(None);
+        }
+        let BatchEvaluation { loss_sum, correct, rows, samples } = trainer.evaluation(samples).await?;
         sum.loss_sum += loss_sum;
         sum.correct += correct;
         sum.rows += rows;
         sum.samples += samples;
-        meter.stepped(began, Progress { step, steps, loss: None }, stop).await;
+        progress(Progress { step, steps, loss: None });
+        meter.rest(began, stop).await;
     }
     let rows = sum.rows.max(1) as f64;
     let (loss, accuracy) = ((sum.loss_sum / rows) as f32, (sum.correct as f64 / rows) as f32);

@@ -177,6 +177,37 @@ fn slices_change_no_bit() {
 }
 
 #[test]
+fn an_evaluation_in_slices_comes_to_the_same() {
+    let job = Job::new();
+    let task = job.run(job.evaluation(1));
+    on_every_device(|runner| {
+        let whole = without_time(run_on(runner, &task, NEVER).expect("runs"));
+        let pace = Ticking::sliced(NEVER);
+        assert_eq!(whole, without_time(run_at(runner, &task, &pace).expect("runs")));
+        let passes = 32u32.div_ceil(task.task.batch);
+        assert!(pace.rests.get() > passes, "{} rests in {passes} passes", pace.rests.get());
+        let stopped = run_at(runner, &task, &Ticking::sliced(1)).expect("runs");
+        assert_eq!(stopped, None, "a stop inside of the first pass");
+    });
+}
+
+#[test]
+fn a_challenge_is_cut_too_and_stops_inside_of_a_step() {
+    let measure = |pace: &Ticking| {
+        let mut compute = Compute::new(Choice::Cpu, "test");
+        pollster::block_on(compute.challenge(&challenge(), &pace.stop.clone(), pace))
+    };
+    let (whole, sliced) = (Ticking::new(NEVER), Ticking::sliced(NEVER));
+    let [whole, sliced] = [&whole, &sliced].map(|pace| {
+        assert!(matches!(measure(pace), Event::Measured { .. }));
+        pace.rests.get()
+    });
+    assert!(sliced > 2 * whole, "{sliced} rests in slices, {whole} without");
+    // The first rest is before the first step, the second behind its first dispatch.
+    assert_eq!(measure(&Ticking::sliced(2)), Event::MeasureStopped);
+}
+
+#[test]
 fn a_stop_inside_of_a_step_hands_in_the_steps_before() {
     let job = Job::new();
     let still = |task: Task| Task { lr_end: task.lr_start, ..task };

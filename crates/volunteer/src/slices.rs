@@ -1,4 +1,4 @@
-//! Cuts a step into slices: how many dispatches fit into the time that one submit may take, learned
+//! Cuts a step or an evaluation into slices: how many dispatches fit into the time that one submit may take, learned
 //! from how long the slices before took.
 //!
 //! It must not know a clock or a device.
@@ -33,9 +33,9 @@ impl Slices {
         self.expected.iter().skip(from).take_while(fits).count().max(1)
     }
 
-    /// True where a whole step takes half a slice at most: then two may be in flight.
-    pub(crate) fn whole(&self) -> bool {
-        self.expected.iter().sum::<f64>() <= self.budget / 2.0
+    /// True where the first `count` dispatches take half a slice at most: then two such may be in flight.
+    pub(crate) fn whole(&self, count: usize) -> bool {
+        self.expected.iter().take(count).sum::<f64>() <= self.budget / 2.0
     }
 
     /// What these took together is shared out as it was expected.
@@ -86,9 +86,9 @@ mod tests {
     fn a_quick_step_becomes_whole() {
         assert_eq!(slices_after(20, &[0.1; 8]).len(), 1);
         let mut slices = Slices::new(2, BUDGET);
-        assert!(!slices.whole());
+        assert!(!slices.whole(2));
         (0..9).for_each(|_| slices.took(0..2, Duration::from_millis(1)));
-        assert!(slices.whole());
+        assert!(slices.whole(2));
     }
 
     #[test]
