@@ -59,10 +59,25 @@ export function engineSuite(name) {
     assert.equal(gpu.submits, 20, "a step with its loss is one submit");
   });
 
+  test(`${called}: the engine's package measures a GPU when it is asked to, and says what came of it`, async () => {
+    const runs = await page.evaluate(trainTuned);
+    for (const { backend, adapter, dispatches, tiers, tuning, untuned, learned } of runs) {
+      assert.equal(untuned, null, "nobody asked");
+      assert.equal(tiers.length, dispatches);
+      assert.deepEqual(tiers.filter((tier) => !["Plain", "Registers", "Shared", "Quads"].includes(tier)), []);
+      const skipped = backend === "cpu" ? "cpu" : adapter.includes("software adapter") ? "software" : null;
+      assert.equal(tuning.skipped, skipped);
+      assert.equal(tuning.measured > 0, skipped === null, JSON.stringify(tuning));
+      assert.ok(tuning.changed <= tuning.measured && learned);
+    }
+    assert.deepEqual(runs.map((run) => run.backend), ["webgpu", "cpu"]);
+  });
+
   test(`${called}: the engine's package says what is wrong`, async () => {
     assert.deepEqual(await page.evaluate(wrongInputs), {
       "no such backend": "options",
       "no batch size": "options",
+      "a tune that is no boolean": "options",
       "a broken program": "program",
       "NaN weights": "weights",
       "too few weights": "weights",
@@ -113,6 +128,23 @@ async function trainOnBoth() {
   return runs;
 }
 
+async function trainTuned() {
+  const { Trainer, mlp } = /** @type {any} */ (window).engine;
+  const program = await mlp({ features: 4, hidden: [8], classes: 4 });
+  const batch = { x: new Float32Array(16).map((_, at) => (at % 5 === 0 ? 1 : 0)), y: new Uint32Array([0, 1, 2, 3]) };
+  const runs = [];
+  for (const backend of ["webgpu", "cpu"]) {
+    const options = { backend, batch: 4, lr: 0.02, seed: 3 };
+    const plain = await Trainer.create(program, options);
+    const trainer = await Trainer.create(program, { ...options, tune: true });
+    const losses = await Promise.all(Array.from({ length: 10 }, () => trainer.step(batch)));
+    runs.push({ ...trainer.info, untuned: plain.info.tuning, learned: losses[9] < losses[0] });
+    plain.free();
+    trainer.free();
+  }
+  return runs;
+}
+
 async function wrongInputs() {
   const { Trainer, mlp } = /** @type {any} */ (window).engine;
   const program = await mlp({ features: 2, hidden: [2], classes: 2 });
@@ -126,6 +158,7 @@ async function wrongInputs() {
   const attempts = {
     "no such backend": () => Trainer.create(program, { ...options, backend: "abacus" }),
     "no batch size": () => Trainer.create(program, { backend: "cpu" }),
+    "a tune that is no boolean": () => Trainer.create(program, { ...options, tune: 1 }),
     "a broken program": () => Trainer.create({ ...program, nodes: [] }, options),
     "NaN weights": () => Trainer.create(program, { ...options, weights: weights.map(() => NaN) }),
     "too few weights": () => Trainer.create(program, { ...options, weights: weights.slice(1) }),

@@ -74,6 +74,11 @@ export interface TrainerOptions {
   weightDecay?: number;
   /** Of the first weights where none are given, and of dropout; 0. */
   seed?: number;
+  /**
+   * Measures first, for up to a second, which way to compute each kernel is the fastest on this GPU. The
+   * choice is part of `info.plan`: on another GPU the last bits may differ. `false`.
+   */
+  tune?: boolean;
   /** First weights in the program's order. */
   weights?: Float32Array;
 }
@@ -90,6 +95,24 @@ export interface TrainerInfo {
   readonly memoryBytes: number;
   /** Everything that can change a bit of the result, hashed. */
   readonly plan: string;
+  /** How each kernel of a step is laid over the GPU, in order; `cpu` knows one way and ignores it. */
+  readonly tiers: readonly Tier[];
+  /** What `tune` came to; null without it. */
+  readonly tuning: Tuning | null;
+}
+
+/** `Plain`: any sizes. `Registers`: more work an invocation. `Shared`: through workgroup memory. `Quads`: through the registers of neighbours, where the device has subgroups. */
+export type Tier = "Plain" | "Registers" | "Shared" | "Quads";
+
+export interface Tuning {
+  /** Kernels that were measured; the same shape on the same device is measured once. */
+  readonly measured: number;
+  /** Those of them that take another tier than the usual one. */
+  readonly changed: number;
+  /** Those for which there was no time. */
+  readonly left: number;
+  /** Why nothing was measured: there is no choice on `cpu`, and an adapter that is a `software` program would take longer to compile the choices than it could gain. */
+  readonly skipped: "cpu" | "software" | null;
 }
 
 /**
@@ -115,8 +138,8 @@ export function vit(config: VitConfig): Promise<Program>;
 /** One kernel of a training step, on a GPU that nobody measured. */
 export interface ExplainedKernel {
   readonly kernel: string;
-  /** How it is laid over the GPU: `Plain`, `Registers` or `Shared`. */
-  readonly tier: string;
+  /** How it is laid over the GPU. */
+  readonly tier: Tier;
   /** Its sizes, for people. */
   readonly sizes: string;
   readonly flops: number;

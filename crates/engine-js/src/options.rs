@@ -37,6 +37,9 @@ pub struct Options {
     /// Of the first weights where none are given, and of dropout.
     #[serde(default)]
     pub seed: u32,
+    /// Measures first which way to compute each kernel is the fastest on this GPU.
+    #[serde(default)]
+    pub tune: bool,
 }
 
 /// What to compute on, as JavaScript says it.

@@ -2,10 +2,13 @@
 //!
 //! It must stay thin: parse, hand on, convert the error.
 
+use std::time::Duration;
+
 use js_sys::{Float32Array, Object, Reflect, Uint8Array, Uint32Array};
-use potluck_engine::{Engine, Trainer};
+use potluck_engine::{Engine, Trainer, Tuned};
 use potluck_graph::{Column, Program};
-use potluck_protocol::Backend;
+use potluck_protocol::{Backend, Recipe};
+use serde_json::{Value, json};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 
 use crate::{
@@ -16,6 +19,10 @@ use crate::{
     presets,
 };
 
+/// How long a trainer may take to measure: what the largest kernels of a model need on a GPU, and no more
+/// than its first pipelines take to compile on a slow one.
+const TUNING: Duration = Duration::from_secs(1);
+
 /// A program on a device. Calls must not overlap; the package's `Trainer` sees to that.
 #[wasm_bindgen]
 pub struct EngineTrainer {
@@ -25,6 +32,8 @@ pub struct EngineTrainer {
     adapter: String,
     batch: u32,
     lr: f32,
+    /// What measuring came to, as JavaScript gets it; null where nobody asked.
+    tuning: Value,
 }
 
 #[wasm_bindgen]
@@ -45,10 +54,11 @@ impl EngineTrainer {
         let recipe = options.recipe()?;
         let init = weights.map_or_else(|| program.initial(options.seed.into()), |given| given.to_vec());
         let engine = Engine::open(options.backend.into()).await?;
+        let tuning = if options.tune { tune(&engine, &program, &recipe).await? } else { Value::Null };
         let mut trainer = engine.trainer(&program, &recipe, &init).await?;
         trainer.seed(options.seed.into());
         let (backend, adapter) = (engine.backend(), engine.adapter());
-        Ok(Self { program, trainer, backend, adapter, batch: recipe.batch, lr: recipe.lr })
+        Ok(Self { program, trainer, backend, adapter, batch: recipe.batch, lr: recipe.lr, tuning })
     }
 
     /// One optimizer step; resolves to the batch's mean loss before it.
@@ -79,11 +89,13 @@ impl EngineTrainer {
         Ok(Uint8Array::from(bytes.as_slice()))
     }
 
-    /// What is open, as JSON: `{backend, adapter, batch, parameters, dispatches, memoryBytes, plan}`.
+    /// What is open, as JSON: `{backend, adapter, batch, parameters, dispatches, memoryBytes, plan, tiers,
+    /// tuning}`.
     pub fn describe(&self) -> String {
         let plan = self.trainer.plan();
         let backend = if matches!(self.backend, Backend::Webgpu) { "webgpu" } else { "cpu" };
-        serde_json::json!({
+        let tiers: Vec<String> = plan.tiers().iter().map(|tier| format!("{tier:?}")).collect();
+        json!({
             "backend": backend,
             "adapter": self.adapter,
             "batch": self.batch,
@@ -91,9 +103,26 @@ impl EngineTrainer {
             "dispatches": plan.dispatches.len(),
             "memoryBytes": potluck_engine::memory_bytes(plan),
             "plan": plan.id().to_string(),
+            "tiers": tiers,
+            "tuning": self.tuning,
         })
         .to_string()
     }
+}
+
+/// Measures where there is a GPU to choose for: `{measured, changed, left, skipped}`.
+async fn tune(engine: &Engine, program: &Program, recipe: &Recipe) -> Result<Value, JsFault> {
+    let skipped = match engine.backend() {
+        Backend::Wasm | Backend::Cpu => Some("cpu"),
+        // It compiles one kernel's other tiers for longer than all of them could save.
+        _ => engine.is_software().then_some("software"),
+    };
+    let clock = || Duration::from_secs_f64(millis().max(0.0) / 1e3);
+    let Tuned { measured, changed, left } = match skipped {
+        None => engine.tune(program, recipe, &clock, TUNING).await?,
+        Some(_) => Tuned::default(),
+    };
+    Ok(json!({"measured": measured, "changed": changed, "left": left, "skipped": skipped}))
 }
 
 /// The program (JSON) of a preset with its configuration (JSON).
@@ -113,6 +142,10 @@ pub fn explain(program: &str, options: &str) -> Result<String, JsValue> {
 extern "C" {
     #[wasm_bindgen(js_namespace = console, js_name = error)]
     fn console_error(text: &str);
+
+    /// Milliseconds since some moment; never goes back.
+    #[wasm_bindgen(js_namespace = performance, js_name = now)]
+    fn millis() -> f64;
 }
 
 /// A panic traps, and a trap says nothing of its own.
