@@ -321,6 +321,12 @@ fn an_arena_beyond_a_binding_is_cut_between_parameters() {
         assert!(plan.segments.iter().map(|&(start, _)| start).eq(starts[..starts.len() - 1].iter().copied()));
         assert_eq!(starts.last(), Some(&plan.arena_len));
         assert!(plan.segments.iter().all(|&(_, len)| len <= max), "{:?}", plan.segments);
+        let sums = plan.dispatches.iter().filter_map(|d| match d.kernel {
+            crate::Kernel::NormPartials { len, start } => Some((start as usize, len as usize)),
+            _ => None,
+        });
+        let summed = sums.fold(0, |at, (start, len)| if start == at && len <= 4 << 20 { at + len } else { 0 });
+        assert_eq!(summed, plan.arena_len, "every value is in one sum, in order, a few Mi a dispatch");
         for place in plan.dispatches.iter().flat_map(|d| d.reads.iter().chain(&d.writes)) {
             let (Place::Parameter { offset, len } | Place::Gradient { offset, len }) = *place else { continue };
             let inside = |&(start, all): &(usize, usize)| start <= offset && offset + len <= start + all;

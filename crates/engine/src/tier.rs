@@ -37,10 +37,11 @@ impl Tier {
             {
                 &[Shared, Registers]
             }
-            Kernel::CrossEntropy { .. } => &[Shared, Registers],
+            Kernel::CrossEntropy { classes, .. } if classes <= LANE_CLASSES_MAX => &[Shared, Registers],
             Kernel::Norm { .. }
             | Kernel::NormGrad { .. }
             | Kernel::EmbeddingGrad { .. }
+            | Kernel::CrossEntropy { .. }
             | Kernel::Attention { .. }
             | Kernel::AttentionGradQ { .. }
             | Kernel::AttentionGradKv { .. }
@@ -66,6 +67,10 @@ impl Tier {
         options.iter().copied().find(|tier| !matches!(tier, Tier::Shared | Tier::Quads)).unwrap_or(options[0])
     }
 }
+
+/// Classes of a row that one invocation looks at, three times: Mesa's software driver ends the loops of an
+/// invocation without a word after 65,535 turns in all.
+const LANE_CLASSES_MAX: u32 = 16 << 10;
 
 /// Every vec4 of the operands is whole.
 fn fits_four(form: Form, [m, n, k]: [u32; 3]) -> bool {

@@ -270,7 +270,7 @@ fn attentions() -> Vec<AttentionSizes> {
 }
 
 fn losses(all: &mut Vec<Case>) {
-    for [rows, classes] in [[1, 2], [3, 10], [67, 65], [5, 1000], [66_000, 3]] {
+    for [rows, classes] in [[1, 2], [3, 10], [67, 65], [5, 1000], [66_000, 3], [2, 40_000]] {
         let logits = Operand::Values(values(40, (rows * classes) as usize).iter().map(|v| 8.0 * v).collect());
         let labels = Operand::Whole((0..rows).map(|row| row * 7 % classes).collect());
         all.push(kernel(Kernel::CrossEntropy { rows, classes }, vec![logits, labels]));

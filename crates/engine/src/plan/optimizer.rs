@@ -13,6 +13,10 @@ use crate::{Form, Kernel, Stack, Then, kernel::NORM_PARTIALS};
 const NEWTON_SCHULZ_STEPS: usize = 5;
 const QUINTIC: [f32; 3] = [3.4445, -4.7750, 2.0315];
 
+/// Values of one dispatch of partial sums: 16 Ki turns of the loop of each of its 256 invocations. Mesa's
+/// software driver ends a loop without a word after 64 Ki, and no slice should wait for more.
+const NORM_VALUES_MAX: usize = 4 << 20;
+
 /// Slots that only the optimizer uses.
 pub(super) struct Slots<'a> {
     pub(super) slots: &'a mut Vec<usize>,
@@ -39,9 +43,12 @@ pub(super) fn optimizer(recipe: &Recipe, arena: &Arena, mut slots: Slots<'_>) ->
     let partials = slots.new_slot(NORM_PARTIALS as usize);
     let scale = slots.new_slot(1);
     let mut all = Vec::new();
-    for &(offset, len) in &arena.segments {
-        let kernel = Kernel::NormPartials { len: len as u32, start: offset as u32 };
-        push(&mut all, kernel, &[Place::Gradient { offset, len }], partials);
+    for &(start, len) in &arena.segments {
+        for offset in (start..start + len).step_by(NORM_VALUES_MAX) {
+            let len = (start + len - offset).min(NORM_VALUES_MAX);
+            let kernel = Kernel::NormPartials { len: len as u32, start: offset as u32 };
+            push(&mut all, kernel, &[Place::Gradient { offset, len }], partials);
+        }
     }
     push(&mut all, Kernel::ClipScale { clip_bits: recipe.clip_norm.to_bits() }, &[partials], scale);
     let mut skipped = (arena.decay_len, arena.decay_len);
