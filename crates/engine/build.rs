@@ -1,6 +1,6 @@
-//! Copies `shaders/*.wgsl` into the build's own folder without comments and indentation: they are a
-//! third of what the shaders weigh in the wasm package. WGSL has no strings, so a line ends where its
-//! comment begins, and `tests/tests/shaders.rs` holds the files to comments of one line.
+//! Copies `shaders/*.wgsl` into the build's own folder without comments and blanks: they are a third of
+//! what the shaders weigh in the wasm package. WGSL has no strings, so a line ends where its comment
+//! begins, and `tests/tests/shaders.rs` holds the files to comments of one line.
 //!
 //! Browsers must be told of an extension and wgpu's own compiler, which knows it too, must not: naga 30
 //! refuses `enable subgroups;` (gfx-rs/wgpu#5555). So natively that line is left out.
@@ -24,8 +24,18 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// The same tokens, line by line.
+/// The same tokens, in one line: a blank stays between two names, and between two operators, which might
+/// make another one without it (`a - -b`).
 fn bare(shader: &str) -> String {
-    let code = shader.lines().map(|line| line.split("//").next().unwrap_or_default().trim());
-    code.filter(|line| !line.is_empty()).flat_map(|line| [line, "\n"]).collect()
+    let mut bare = String::new();
+    let code = shader.lines().flat_map(|line| line.split("//").next().unwrap_or_default().split_whitespace());
+    for part in code {
+        let ends = bare.chars().next_back().zip(part.chars().next());
+        let of = |kind: fn(char) -> bool| ends.is_some_and(|(before, after)| kind(before) && kind(after));
+        if of(|c| c.is_alphanumeric() || "_.".contains(c)) || of(|c| "+-*/%<>=&|^!~".contains(c)) {
+            bare.push(' ');
+        }
+        bare.push_str(part);
+    }
+    bare
 }

@@ -38,7 +38,7 @@ pub(super) type PipelineKey = (&'static str, Vec<(&'static str, u32)>);
 
 macro_rules! shader {
     ($name:literal) => {
-        // Without comments and indentation: see `build.rs`.
+        // Without comments and blanks: see `build.rs`.
         ($name, include_str!(concat!(env!("OUT_DIR"), "/", $name, ".wgsl")))
     };
 }
