@@ -32,7 +32,7 @@ source = "Where the data comes from"  # required
 valid = 0.1                           # share kept to watch the training
 test = 0.1                            # share that no volunteer ever sees, for the final word
 seed = 1                              # of the one shuffle before the split
-block_samples = 64                    # samples in the pieces that are handed out
+block_samples = 32                    # samples in the pieces that are handed out: best an eighth of steps x batch
 
 [model]
 preset = "mlp"                        # required: linear layers with ReLU between them

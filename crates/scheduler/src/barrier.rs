@@ -5,8 +5,8 @@
 //! quorum of half is in and a grace since its first result is over; sooner where three quarters are
 //! in; and in any case a minute after its first result. One sleeping laptop delays nobody for long.
 //!
-//! Everybody gets work that ends with the round: the slow fewer steps, the fast further tasks while a
-//! slower one is awaited, as long as their share of the commit would still count in full.
+//! Everybody gets work that ends with the round: the slow smaller batches, the fast further tasks while
+//! a slower one is awaited, as long as their share of the commit would still count in full.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +15,8 @@ use potluck_protocol::{Millis, VolunteerKey, limits};
 use crate::Leased;
 use crate::crowd::GRACE_TASKS;
 use crate::decide::Turn;
+use crate::ladder::{Ladder, Work};
+use crate::presence::Speed;
 use crate::shares::cap;
 
 /// Room for a task that takes a little longer than expected.
@@ -107,8 +109,9 @@ fn ends_at(turn: &Turn<'_>, quorum: &Quorum, since: Millis) -> Millis {
 pub(crate) struct Plan {
     /// Milliseconds in which somebody slower is awaited; 0 where nobody is.
     shadow: Millis,
-    /// What a usual task takes; `None` where nobody knows.
-    usual: Option<Millis>,
+    /// What a whole task takes the one in the middle, and what a task should take; `None` where nobody
+    /// knows.
+    usual: Option<(Millis, f64)>,
     contributors: usize,
     samples: u64,
     /// Out and in, of this round.
@@ -128,26 +131,31 @@ impl Plan {
         }
         Self {
             shadow: shadow(turn, &quorum),
-            usual: turn.presence.usual_millis(turn.job.recipe.task_samples()),
+            usual: usual(turn),
             contributors: quorum.count(),
             samples: by_volunteer.values().sum(),
             by_volunteer,
         }
     }
 
-    /// Steps of the next task of this volunteer, who takes so long for a whole one of `steps_max`;
-    /// `None` where there is nothing for it in this round.
-    pub(crate) fn steps(&self, volunteer: &VolunteerKey, whole: Option<Millis>, task: (u32, u64)) -> Option<u32> {
-        let (steps_max, samples) = task;
-        let fitting = |millis: f64, whole: Millis| (f64::from(steps_max) * millis / whole.max(1) as f64) as u32;
-        let Some(own) = self.by_volunteer.get(volunteer) else {
-            let (Some(whole), Some(usual)) = (whole, self.usual) else { return Some(steps_max) };
-            let steps = fitting(GRACE_TASKS * usual as f64, whole);
-            return Some(steps.clamp(limits::TASK_STEPS_MIN.min(steps_max), steps_max));
+    /// The next task of this volunteer, whose speed is such, where that is known; `None` where there is
+    /// nothing for it in this round.
+    pub(crate) fn work(&self, volunteer: &VolunteerKey, ladder: &Ladder, speed: Option<Speed>) -> Option<Work> {
+        let Some((usual, target)) = self.usual else {
+            return (!self.by_volunteer.contains_key(volunteer)).then(|| ladder.whole());
         };
+        let whole = |speed: Speed| speed.pace * ladder.whole().samples() as f64;
+        let rung = |speed: Speed| ladder.rung(whole(speed), target, Some(speed.batch));
+        let Some(own) = self.by_volunteer.get(volunteer) else {
+            let Some(speed) = speed else { return Some(ladder.first()) };
+            let fitting = ladder.within(rung(speed), whole(speed), GRACE_TASKS * usual as f64);
+            return Some(fitting.unwrap_or_else(|| ladder.least()));
+        };
+        let speed = speed?;
+        let work = ladder.within(rung(speed), whole(speed), self.shadow as f64 / MARGIN)?;
+        let samples = work.samples();
         let counts_in_full = (own + samples) as f64 <= cap(self.contributors) * (self.samples + samples) as f64;
-        let steps = fitting(self.shadow as f64 / MARGIN, whole?).min(steps_max);
-        (counts_in_full && steps >= limits::TASK_STEPS_MIN).then_some(steps)
+        counts_in_full.then_some(work)
     }
 
     /// A task was leased.
@@ -155,6 +163,11 @@ impl Plan {
         *self.by_volunteer.entry(volunteer).or_default() += samples;
         self.samples += samples;
     }
+}
+
+fn usual(turn: &Turn<'_>) -> Option<(Millis, f64)> {
+    let samples = turn.job.recipe.task_samples();
+    turn.presence.usual_millis(samples).zip(turn.presence.target_millis(samples))
 }
 
 /// For how long somebody is awaited who has handed in nothing yet, as far as that can be known.

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use potluck_protocol::{Millis, VolunteerKey, limits};
 
 use crate::decide::Turn;
+use crate::ladder::{Ladder, Work};
 
 /// Tasks that a commit waits for at least, where there are two volunteers or more.
 const TASKS_MIN: u64 = 2;
@@ -67,14 +68,12 @@ fn grace(turn: &Turn<'_>) -> Millis {
     (turn.presence.usual_millis(turn.job.recipe.task_samples()).unwrap_or(0) / 10).min(limits::BUFFER_GRACE_MILLIS_MAX)
 }
 
-/// Steps of a volunteer's next task, who takes so long for a whole one: fewer for the slow, so that
-/// what it hands in is at most half as stale as it may be.
-pub(crate) fn steps(turn: &Turn<'_>, whole: Option<Millis>) -> u32 {
-    let most = turn.job.recipe.steps;
-    let (Some(whole), Some(commit)) = (whole, commit_millis(turn)) else { return most };
+/// The next task of a volunteer who takes so long for a whole one: less for the slow, so that what it
+/// hands in is at most half as stale as it may be.
+pub(crate) fn work(turn: &Turn<'_>, ladder: &Ladder, whole: f64) -> Work {
+    let Some(commit) = commit_millis(turn) else { return ladder.whole() };
     let allowed = (limits::STALENESS_MAX / 2 * commit) as f64;
-    let fitting = (f64::from(most) * allowed / whole.max(1) as f64) as u32;
-    fitting.clamp(limits::TASK_STEPS_MIN.min(most), most)
+    ladder.within(ladder.whole(), whole, allowed).unwrap_or_else(|| ladder.least())
 }
 
 /// Milliseconds between recent commits, in the mean; `None` while there were too few.

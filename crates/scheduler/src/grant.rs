@@ -10,6 +10,7 @@ use potluck_protocol::{
 use crate::barrier::Plan;
 use crate::blocks::Supply;
 use crate::decide::Turn;
+use crate::ladder::{Ladder, Work};
 use crate::random::{Purpose, seed_of};
 use crate::{BlockRef, Fact, Mode, Phase, Session, SessionId, buffer, round, tail};
 
@@ -63,7 +64,8 @@ struct Order {
     kind: TaskKind,
     version: Version,
     blocks: Vec<BlockRef>,
-    steps: u32,
+    /// Its steps are 0 for an evaluation.
+    work: Work,
     /// Samples leased before it, where the learning rate's schedule stands.
     position: u64,
     deadline_millis: Millis,
@@ -74,6 +76,7 @@ struct Desk<'a> {
     last_task: u64,
     evaluations: VecDeque<(Version, Split, Vec<BlockRef>)>,
     supply: Supply<'a>,
+    ladder: Ladder,
     /// Why nobody trains at the moment.
     closed: Option<WaitReason>,
     /// Updates that the coordinator has room for.
@@ -108,6 +111,7 @@ impl<'a> Desk<'a> {
             last_task: state.all_leases().last(),
             evaluations: due_evaluations(turn),
             supply: state.blocks().supply(),
+            ladder: Ladder::of(&turn.job.recipe, turn.job.block_samples()),
             closed: closed(turn),
             room: limits::PENDING_UPDATES_MAX.saturating_sub(busy),
             samples_left: turn.job.recipe.budget_samples.saturating_sub(state.samples() + pending + out_now),
@@ -125,7 +129,8 @@ impl<'a> Desk<'a> {
         let (version, split, blocks) = self.evaluations.pop_front().ok_or(WaitReason::Round)?;
         let kind = TaskKind::Evaluate { split };
         let deadline_millis = limits::LEASE_MILLIS_MAX;
-        Ok(Order { kind, version, blocks, steps: 0, position: 0, deadline_millis })
+        let work = Work { steps: 0, batch: turn.job.recipe.batch };
+        Ok(Order { kind, version, blocks, work, position: 0, deadline_millis })
     }
 
     fn training(&mut self, turn: &Turn<'a>, id: SessionId, session: &Session) -> Result<Order, WaitReason> {
@@ -141,8 +146,8 @@ impl<'a> Desk<'a> {
         if self.samples_left == 0 {
             return if may { self.copy(turn, volunteer) } else { None }.ok_or(WaitReason::Round);
         }
-        let steps = if may { self.steps(turn, volunteer) } else { None }.ok_or(WaitReason::Round)?;
-        let samples = u64::from(steps) * u64::from(turn.job.recipe.batch);
+        let work = if may { self.work(turn, volunteer) } else { None }.ok_or(WaitReason::Round)?;
+        let samples = work.samples();
         let blocks = self.supply.take(samples);
         if blocks.is_empty() {
             return Err(WaitReason::Round);
@@ -157,7 +162,7 @@ impl<'a> Desk<'a> {
         self.position += samples;
         let version = turn.state.version();
         let deadline_millis = deadline_millis(turn, volunteer, samples);
-        Ok(Order { kind: TaskKind::Train, version, blocks, steps, position, deadline_millis })
+        Ok(Order { kind: TaskKind::Train, version, blocks, work, position, deadline_millis })
     }
 
     /// The work of somebody slower once more, where all that is left is out: whoever hands it in first
@@ -167,29 +172,32 @@ impl<'a> Desk<'a> {
         let leased = tail::take(turn, late, volunteer)?;
         let (version, blocks) = (turn.state.version(), leased.blocks.clone());
         // The owner may have changed them since.
-        let steps = leased.steps.min(turn.job.recipe.steps);
+        let (steps, batch) = (leased.steps.min(turn.job.recipe.steps), leased.batch.min(turn.job.recipe.batch));
+        let work = Work { steps, batch };
         self.served.insert(*volunteer);
         self.room -= 1;
-        let deadline_millis = deadline_millis(turn, volunteer, leased.samples());
+        let deadline_millis = deadline_millis(turn, volunteer, work.samples());
         let position = self.position.saturating_sub(leased.samples());
-        Some(Order { kind: TaskKind::Train, version, blocks, steps, position, deadline_millis })
+        Some(Order { kind: TaskKind::Train, version, blocks, work, position, deadline_millis })
     }
 
-    /// Steps of this volunteer's next task; `None` where there is none for it now.
-    fn steps(&mut self, turn: &Turn<'_>, volunteer: &VolunteerKey) -> Option<u32> {
-        let (steps, samples) = (turn.job.recipe.steps, turn.job.recipe.task_samples());
-        let whole = turn.presence.expected_millis(volunteer, samples);
-        match turn.state.mode() {
-            Mode::Barrier => {
+    /// This volunteer's next task; `None` where there is none for it now.
+    fn work(&mut self, turn: &Turn<'_>, volunteer: &VolunteerKey) -> Option<Work> {
+        let (speed, samples) = (turn.presence.speed_of(volunteer), turn.job.recipe.task_samples());
+        match (turn.state.mode(), speed) {
+            (Mode::Barrier, _) => {
                 let round = self.round.get_or_insert_with(|| Plan::of(turn));
-                round.steps(volunteer, whole, (steps, samples))
+                round.work(volunteer, &self.ladder, speed)
             }
-            Mode::Buffered => Some(buffer::steps(turn, whole)),
+            (Mode::Buffered, Some(speed)) => Some(buffer::work(turn, &self.ladder, speed.pace * samples as f64)),
+            (Mode::Buffered, None) if turn.presence.target_millis(samples).is_some() => Some(self.ladder.first()),
+            (Mode::Buffered, None) => Some(self.ladder.whole()),
         }
     }
 
     fn lease(&mut self, turn: &mut Turn<'_>, session: SessionId, volunteer: VolunteerKey, order: Order) {
-        let Order { kind, version, blocks, steps, position, deadline_millis } = order;
+        let Order { kind, version, blocks, work, position, deadline_millis } = order;
+        let Work { steps, batch } = work;
         let (job, state, at) = (turn.job, turn.state, turn.now);
         let Some(record) = state.record(version) else { return };
         self.last_task += 1;
@@ -197,11 +205,11 @@ impl<'a> Desk<'a> {
         let (split, lr_start, lr_end) = if let TaskKind::Evaluate { split } = kind {
             (split, 0.0, 0.0)
         } else {
-            let end = position + u64::from(steps) * u64::from(job.recipe.batch);
+            let end = position + work.samples();
             (Split::Train, job.recipe.lr_at(position), job.recipe.lr_at(end))
         };
         let seed = seed_of(job.seed, Purpose::Task, id.0);
-        let (batch, expiry_millis) = (job.recipe.batch, 2 * deadline_millis);
+        let expiry_millis = 2 * deadline_millis;
         let task = Task {
             id,
             kind,

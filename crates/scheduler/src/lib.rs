@@ -44,6 +44,7 @@ mod decide;
 mod evaluations;
 mod forecast;
 mod grant;
+mod ladder;
 mod lapse;
 mod leases;
 mod lineage;

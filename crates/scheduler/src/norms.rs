@@ -1,12 +1,12 @@
-//! The norms of recent updates, by their steps: what a new one is compared with.
+//! The norms of recent updates, by their steps and batch: what a new one is compared with.
 //!
 //! Two bands hold at once. What is possible follows from the recipe alone, so that the first results
 //! of a job are checked too and zeros cannot make themselves the usual. What is usual follows from
 //! others' updates.
 //!
-//! The norm of an update grows with its steps and with the learning rate, so the comparison is
-//! within one step count (or, where it has too few, all of them, a step), a unit of learning rate,
-//! and the recent past. Without the learning rate in
+//! The norm of an update grows with its steps and with the learning rate, and a smaller batch is
+//! noisier, so the comparison is within one size of task (or, where it has too few, all of them, a
+//! step), a unit of learning rate, and the recent past. Without the learning rate in
 //! it a job of few tasks would refuse its own end: a schedule falls to a tenth, the band is a
 //! quarter.
 
@@ -16,9 +16,11 @@ use std::ops::RangeInclusive;
 use potluck_protocol::{Optimizer, Recipe, limits};
 use serde::{Deserialize, Serialize};
 
+use crate::ladder::Work;
 use crate::median::median;
+use crate::pairs;
 
-/// Norms that are kept for a step count: enough for a steady median, few enough that the job has
+/// Norms that are kept for a size of task: enough for a steady median, few enough that the job has
 /// hardly moved.
 const KEPT: usize = 32;
 
@@ -28,34 +30,34 @@ const NEEDED: usize = 5;
 /// How far from the median an update may be, as a factor.
 const BAND: f64 = 4.0;
 
-/// For each step count, norms divided by the learning rate.
+/// For each (steps, batch), norms divided by the learning rate.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Norms(BTreeMap<u32, VecDeque<f64>>);
+pub(crate) struct Norms(#[serde(with = "pairs")] BTreeMap<(u32, u32), VecDeque<f64>>);
 
 impl Norms {
-    /// Remembers an update of this norm after this many steps at this mean learning rate.
-    pub(crate) fn add(&mut self, steps: u32, lr: f32, norm: f32) {
-        let kept = self.0.entry(steps).or_default();
+    /// Remembers an update of this norm after this much work at this mean learning rate.
+    pub(crate) fn add(&mut self, work: Work, lr: f32, norm: f32) {
+        let kept = self.0.entry((work.steps, work.batch)).or_default();
         kept.push_back(f64::from(norm) / f64::from(lr));
         if kept.len() > KEPT {
             kept.pop_front();
         }
     }
 
-    /// What is usual after this many steps at this mean learning rate; `None` while too few are
-    /// known. Where this step count has too few, those of all counts are compared a step.
-    pub(crate) fn band(&self, steps: u32, lr: f32) -> Option<RangeInclusive<f32>> {
-        let middle = self.of_steps(steps).or_else(|| self.pooled(steps))? * f64::from(lr);
+    /// What is usual after this much work at this mean learning rate; `None` while too few are known.
+    /// Where this size has too few, those of all sizes are compared a step.
+    pub(crate) fn band(&self, work: Work, lr: f32) -> Option<RangeInclusive<f32>> {
+        let middle = self.of_size(work).or_else(|| self.pooled(work.steps))? * f64::from(lr);
         Some((middle / BAND) as f32..=(middle * BAND) as f32)
     }
 
-    fn of_steps(&self, steps: u32) -> Option<f64> {
-        let kept = self.0.get(&steps).filter(|kept| kept.len() >= NEEDED)?;
+    fn of_size(&self, work: Work) -> Option<f64> {
+        let kept = self.0.get(&(work.steps, work.batch)).filter(|kept| kept.len() >= NEEDED)?;
         median(kept.iter().copied())
     }
 
     fn pooled(&self, steps: u32) -> Option<f64> {
-        let a_step = |(&steps, kept): (&u32, &VecDeque<f64>)| {
+        let a_step = |(&(steps, _), kept): (&(u32, u32), &VecDeque<f64>)| {
             let steps = f64::from(steps.max(1));
             kept.iter().map(|norm| norm / steps).collect::<Vec<_>>()
         };
@@ -111,11 +113,15 @@ mod tests {
     use super::*;
     use crate::tests::fixture::recipe;
 
+    fn work(steps: u32) -> Work {
+        Work { steps, batch: 32 }
+    }
+
     #[track_caller]
     fn check(norms: &[f32], steps: u32, expected: Option<RangeInclusive<f32>>) {
         let mut all = Norms::default();
-        norms.iter().for_each(|&n| all.add(8, 0.01, n));
-        assert_eq!(all.band(steps, 0.01), expected);
+        norms.iter().for_each(|&n| all.add(work(8), 0.01, n));
+        assert_eq!(all.band(work(steps), 0.01), expected);
     }
 
     #[test]
@@ -137,9 +143,20 @@ mod tests {
     #[test]
     fn own_steps_come_first_once_there_are_enough() {
         let mut all = Norms::default();
-        (0..9).for_each(|_| all.add(8, 1.0, 8.0));
-        (0..5).for_each(|_| all.add(4, 1.0, 1.0));
-        assert_eq!(all.band(4, 1.0), Some(0.25..=4.0));
+        (0..9).for_each(|_| all.add(work(8), 1.0, 8.0));
+        (0..5).for_each(|_| all.add(work(4), 1.0, 1.0));
+        assert_eq!(all.band(work(4), 1.0), Some(0.25..=4.0));
+    }
+
+    #[test]
+    fn each_batch_has_a_band_of_its_own() {
+        let mut all = Norms::default();
+        let small = Work { steps: 8, batch: 4 };
+        (0..9).for_each(|_| all.add(work(8), 1.0, 1.0));
+        assert_eq!(all.band(small, 1.0), Some(0.25..=4.0), "a step, while its own are too few");
+        (0..5).for_each(|_| all.add(small, 1.0, 3.0));
+        assert_eq!(all.band(small, 1.0), Some(0.75..=12.0));
+        assert_eq!(all.band(work(8), 1.0), Some(0.25..=4.0));
     }
 
     #[track_caller]
@@ -186,7 +203,7 @@ mod tests {
     #[test]
     fn the_band_falls_with_the_learning_rate() {
         let mut all = Norms::default();
-        (0..9).for_each(|_| all.add(8, 0.25, 1.0));
-        assert_eq!(all.band(8, 0.125), Some(0.125..=2.0));
+        (0..9).for_each(|_| all.add(work(8), 0.25, 1.0));
+        assert_eq!(all.band(work(8), 0.125), Some(0.125..=2.0));
     }
 }

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use potluck_protocol::{
-    Device, ErrorCode, Millis, Refusal, ServerMessage, TaskId, Verdict, Version, VolunteerKey, limits,
+    Device, ErrorCode, Millis, Refusal, ServerMessage, Task, TaskId, Verdict, Version, VolunteerKey, limits,
 };
 
 use crate::crowd::GRACE_TASKS;
-use crate::median::median;
+use crate::median::{lower_quartile, median};
 use crate::{Effect, Fact, Input, SessionId};
 
 /// Weight of a new measurement in a volunteer's pace.
@@ -54,6 +54,18 @@ struct Running {
     volunteer: VolunteerKey,
     leased_at: Millis,
     samples: u64,
+    batch: u32,
+}
+
+/// How fast a volunteer was.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Speed {
+    /// Milliseconds a sample, the way to and fro included, as an exponential moving average.
+    pub(crate) pace: f64,
+    /// Samples a step of the last task that came back.
+    pub(crate) batch: u32,
+    /// True where that was the first.
+    is_first: bool,
 }
 
 /// The paces of those who are there.
@@ -61,6 +73,8 @@ struct Running {
 struct Here {
     /// Milliseconds a sample of the one in the middle; `None` where nobody's is known.
     usual: Option<f64>,
+    /// Of the one at the lower quartile.
+    quick: Option<f64>,
     /// What all together do.
     samples_per_milli: f64,
 }
@@ -78,8 +92,7 @@ pub struct Presence {
     /// Volunteers whose last connection closed, and when.
     absent: BTreeMap<VolunteerKey, Millis>,
     running: BTreeMap<TaskId, Running>,
-    /// Milliseconds a sample, as an exponential moving average.
-    paces: BTreeMap<VolunteerKey, f64>,
+    speeds: BTreeMap<VolunteerKey, Speed>,
     /// Those of volunteers who are there, summed up when one changes: decisions ask often.
     here: Here,
     /// The version that a merge is making.
@@ -143,10 +156,10 @@ impl Presence {
     fn forget(&mut self, now: Millis) {
         let is_old = |at: Millis| now > at.saturating_add(KEPT_MILLIS);
         self.running.retain(|_, running| !is_old(running.leased_at));
-        let (absent, paces) = (&mut self.absent, &mut self.paces);
+        let (absent, speeds) = (&mut self.absent, &mut self.speeds);
         absent.retain(|volunteer, at| {
             if is_old(*at) {
-                paces.remove(volunteer);
+                speeds.remove(volunteer);
             }
             !is_old(*at)
         });
@@ -186,8 +199,9 @@ impl Presence {
         match message {
             ServerMessage::Lease(lease) => {
                 session.asked_at = None;
-                let samples = u64::from(lease.task.steps) * u64::from(lease.task.batch);
-                let running = Running { session: id, volunteer: session.volunteer, leased_at: now, samples };
+                let Task { steps, batch, .. } = lease.task;
+                let samples = u64::from(steps) * u64::from(batch);
+                let running = Running { session: id, volunteer: session.volunteer, leased_at: now, samples, batch };
                 self.running.insert(lease.task.id, running);
             }
             ServerMessage::Wait { .. } => session.told = true,
@@ -217,16 +231,20 @@ impl Presence {
 
     fn sum_up(&mut self) {
         let samples_per_milli = self.paces_here().map(|pace| 1.0 / pace).sum();
-        self.here = Here { usual: median(self.paces_here()), samples_per_milli };
+        let (usual, quick) = (median(self.paces_here()), lower_quartile(self.paces_here()));
+        self.here = Here { usual, quick, samples_per_milli };
     }
 
     /// A task came back after training on so many samples, or too late for anybody to know.
     fn measure(&mut self, task: TaskId, done: Option<u64>, now: Millis) {
-        let Some(Running { volunteer, leased_at, samples, .. }) = self.running.remove(&task) else { return };
+        let Some(Running { volunteer, leased_at, samples, batch, .. }) = self.running.remove(&task) else { return };
         let took = now.saturating_sub(leased_at) as f64;
-        let pace = took / done.unwrap_or(samples).max(1) as f64;
-        let average = self.paces.entry(volunteer).or_insert(pace);
-        *average += PACE_EMA * (pace - *average);
+        let measured = took / done.unwrap_or(samples).max(1) as f64;
+        let before = self.speeds.get(&volunteer);
+        // The first task also fetches the program and a whole version, and makes a plan.
+        let average = |before: &Speed| before.pace + PACE_EMA * (measured - before.pace);
+        let pace = before.filter(|before| !before.is_first).map_or(measured, average);
+        self.speeds.insert(volunteer, Speed { pace, batch, is_first: before.is_none() });
         self.sum_up();
     }
 }
@@ -246,7 +264,7 @@ impl Presence {
 
     /// Training samples a second, from its tasks so far, the way to and fro included.
     pub fn speed(&self, volunteer: &VolunteerKey) -> Option<f32> {
-        self.paces.get(volunteer).filter(|&&pace| pace > 0.0).map(|pace| (1000.0 / pace) as f32)
+        self.pace(volunteer).filter(|&pace| pace > 0.0).map(|pace| (1000.0 / pace) as f32)
     }
 }
 
@@ -303,9 +321,18 @@ impl Presence {
         self.sessions.values().filter(|session| session.asked_at.is_some()).count()
     }
 
+    /// How fast this volunteer was; `None` for a newcomer.
+    pub(crate) fn speed_of(&self, volunteer: &VolunteerKey) -> Option<Speed> {
+        self.speeds.get(volunteer).copied()
+    }
+
+    fn pace(&self, volunteer: &VolunteerKey) -> Option<f64> {
+        self.speed_of(volunteer).map(|speed| speed.pace)
+    }
+
     /// Milliseconds that this volunteer takes for so many samples, where that is known.
     pub(crate) fn expected_millis(&self, volunteer: &VolunteerKey, samples: u64) -> Option<Millis> {
-        self.paces.get(volunteer).map(|pace| (pace * samples as f64) as Millis)
+        self.pace(volunteer).map(|pace| (pace * samples as f64) as Millis)
     }
 
     /// What the one in the middle of those who are there takes for a task of so many samples, at least
@@ -314,9 +341,16 @@ impl Presence {
         self.here.usual.map(|pace| ((pace * samples as f64) as Millis).max(1))
     }
 
+    /// What a task should take where a whole one has so many samples: what it takes the one at the lower
+    /// quartile, so that the fast, who do most of the work, need not wait; but a round waits for a moment
+    /// anyway. `None` where nobody's pace is known.
+    pub(crate) fn target_millis(&self, samples: u64) -> Option<f64> {
+        self.here.quick.map(|pace| (pace * samples as f64).max((limits::ROUND_GRACE_MILLIS_MIN / 4) as f64))
+    }
+
     /// Milliseconds a sample of those who are there and whose pace is known.
     fn paces_here(&self) -> impl Iterator<Item = f64> {
-        self.by_volunteer.keys().filter_map(|volunteer| self.paces.get(volunteer)).copied().filter(|&pace| pace > 0.0)
+        self.by_volunteer.keys().filter_map(|volunteer| self.pace(volunteer)).filter(|&pace| pace > 0.0)
     }
 
     /// What all who are there do in a millisecond.

@@ -55,6 +55,11 @@ impl Job {
         }
     }
 
+    /// Samples of a block of `train`: all but the last have as many.
+    pub(crate) fn block_samples(&self) -> u32 {
+        self.dataset.train.first().map_or(1, |&(_, samples)| samples)
+    }
+
     /// The samples of these blocks; blocks that do not exist have none.
     pub(crate) fn samples(&self, split: Split, blocks: &[BlockRef]) -> u64 {
         let all = self.blocks(split);

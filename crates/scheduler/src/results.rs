@@ -12,6 +12,7 @@ use potluck_protocol::{
 };
 
 use crate::decide::Turn;
+use crate::ladder::Work;
 use crate::{Fact, HandedIn, Leased, SessionId, UpdateFacts, norms, round};
 
 /// Answers a result.
@@ -197,7 +198,7 @@ fn usable_norm(
     }
     let possible = norms::possible(recipe, turn.job.facts.parameters, steps, leased.lr);
     let is_comparable = norms::are_alike(recipe, &turn.job.recipe);
-    let usual = turn.state.norms().band(steps, leased.lr).filter(|_| is_comparable);
+    let usual = turn.state.norms().band(Work { steps, batch: leased.batch }, leased.lr).filter(|_| is_comparable);
     if possible.contains(&norm) && usual.is_none_or(|band| band.contains(&norm)) {
         return Ok(norm);
     }

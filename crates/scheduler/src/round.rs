@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use potluck_protocol::{BlobId, Millis, OuterStep, ServerMessage, Split, TaskId, Version, VolunteerKey};
 
 use crate::decide::Turn;
+use crate::ladder::Ladder;
 use crate::shares::{shares, weight};
 use crate::state::Pending;
 use crate::{Contribution, Crowd, Effect, Fact, MergePart, Mode, Phase, State, barrier, buffer, crowd};
@@ -87,9 +88,10 @@ pub(crate) fn commit(
 /// Who is there after a commit.
 fn crowd_after(turn: &Turn<'_>, is_stale: bool) -> Crowd {
     let pacing = turn.state.pacing().committed(is_stale);
+    let ladder = Ladder::of(&turn.job.recipe, turn.job.block_samples());
     Crowd {
         volunteers: turn.presence.volunteers(),
-        idle_share: crowd::idle_share(&turn.presence.task_millis(turn.job.recipe.task_samples())),
+        idle_share: crowd::idle_share(&turn.presence.task_millis(turn.job.recipe.task_samples()), &ladder),
         stale_commits: pacing.stale,
         commits: pacing.commits,
     }

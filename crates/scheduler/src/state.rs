@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blocks::Blocks;
 use crate::evaluations::Evaluations;
+use crate::ladder::Work;
 use crate::leases::Leases;
 use crate::norms::{Norms, are_alike};
 use crate::pacing::Pacing;
@@ -182,7 +183,7 @@ impl State {
     fn note_norm(&mut self, task: TaskId, steps: u32, norm: f32) {
         let (Some(leased), Some(job)) = (self.leases.get(task), &self.job) else { return };
         if self.recipe(leased.recipe).is_some_and(|recipe| are_alike(recipe, &job.recipe)) {
-            self.norms.add(steps, leased.lr, norm);
+            self.norms.add(Work { steps, batch: leased.batch }, leased.lr, norm);
         }
     }
 

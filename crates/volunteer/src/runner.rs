@@ -5,7 +5,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use potluck_engine::{BatchEvaluation, Engine, EngineError, Trainer};
+use potluck_engine::{BatchEvaluation, Engine, EngineError, Trainer, memory_bytes};
 use potluck_graph::{Block, BlockError, batches};
 use potluck_protocol::{BlobId, Evaluation, Recipe, Task, TaskKind, limits};
 use potluck_update::{encode, weights_from_bytes};
@@ -59,10 +59,15 @@ pub struct Progress {
     pub loss: Option<f32>,
 }
 
-/// Computes tasks on one device, one at a time. Keeps the prepared program between tasks.
+/// Programs that are kept on the device: a volunteer's tasks have the batch that fits its speed, and a
+/// task beside them the next smaller one.
+const KEPT: usize = 2;
+
+/// Computes tasks on one device, one at a time. Keeps the prepared programs of the last batches.
 pub struct TaskRunner {
     engine: Engine,
-    prepared: Option<Prepared>,
+    /// The one that was used last comes last.
+    kept: Vec<Prepared>,
 }
 
 /// A program on the device, and what it was prepared for.
@@ -77,7 +82,7 @@ struct Prepared {
 impl TaskRunner {
     /// A runner on this device.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, prepared: None }
+        Self { engine, kept: Vec::new() }
     }
 
     /// The device.
@@ -141,12 +146,15 @@ impl TaskRunner {
     async fn prepare(&mut self, run: &Run, base: &[f32], slice: Option<Duration>) -> Result<&mut Prepared, RunError> {
         let Run { task, program, .. } = run;
         let recipe = Recipe { batch: task.batch, ..task.recipe.clone() };
-        let mut prepared = match self.prepared.take().filter(|p| p.program == task.program && p.recipe == recipe) {
-            Some(mut prepared) => {
+        let is_same = |kept: &Prepared| kept.program == task.program && kept.recipe == recipe;
+        let mut prepared = match self.kept.iter().position(is_same) {
+            Some(at) => {
+                let mut prepared = self.kept.remove(at);
                 prepared.trainer.restart(base).await?;
                 prepared
             }
             None => {
+                self.make_room(task.batch);
                 let trainer = self.engine.trainer(program, &recipe, base).await?;
                 Prepared { program: task.program, recipe, trainer, slices: None }
             }
@@ -160,7 +168,20 @@ impl TaskRunner {
             }
         }
         // A trainer that failed above is dropped, not kept: its device may be gone.
-        Ok(self.prepared.insert(prepared))
+        let last = self.kept.len();
+        self.kept.push(prepared);
+        Ok(&mut self.kept[last])
+    }
+
+    /// Drops what was not used for the longest time, and all of it where another plan might not fit
+    /// beside it into what a tab may take.
+    fn make_room(&mut self, batch: u32) {
+        let bytes = |kept: &Prepared| memory_bytes(kept.trainer.plan());
+        let growth = |kept: &Prepared| u64::from(batch.div_ceil(kept.recipe.batch.max(1)));
+        if self.kept.len() == KEPT {
+            self.kept.remove(0);
+        }
+        self.kept.retain(|kept| bytes(kept).saturating_mul(1 + growth(kept)) <= limits::TAB_MEMORY_BYTES_MAX);
     }
 }
 

@@ -102,6 +102,21 @@ fn the_same_task_gives_the_same_bytes() {
 }
 
 #[test]
+fn batches_that_take_turns_leave_no_trace() {
+    let job = Job::new();
+    let task = |batch| job.run(Task { batch, ..job.task(3) });
+    let mut kept = runner();
+    let mut run = |batch| without_time(run_on(&mut kept, &task(batch), NEVER).expect("runs"));
+    let whole = Job::recipe().batch;
+    // Two of the three are kept.
+    let all = [whole, 1, whole, 2, whole, 1].map(|batch| (batch, run(batch)));
+    for (batch, outcome) in all {
+        let elsewhere = without_time(run_on(&mut runner(), &task(batch), NEVER).expect("runs"));
+        assert_eq!(outcome, elsewhere, "batch {batch}");
+    }
+}
+
+#[test]
 fn an_update_leads_from_the_base_to_a_lower_loss() {
     let job = Job::new();
     let outcome = run(|task| task, NEVER).expect("an outcome");

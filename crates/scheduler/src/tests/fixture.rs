@@ -39,6 +39,9 @@ pub(crate) fn recipe() -> Recipe {
     }
 }
 
+/// Samples of a block of `train`.
+pub(super) const BLOCK_SAMPLES: u32 = 64;
+
 /// Train blocks of 64 samples, so that four make a task; `valid` of 30 and `test` of 20 samples.
 pub(super) fn created(seed: u64, recipe: Recipe, train_blocks: usize) -> Fact {
     let blocks = |split: &str, count: usize, samples: u32| {
@@ -53,7 +56,7 @@ pub(super) fn created(seed: u64, recipe: Recipe, train_blocks: usize) -> Fact {
         recipe,
         strategy: StrategyName::Rounds,
         dataset: Dataset {
-            train: blocks("train", train_blocks, 64),
+            train: blocks("train", train_blocks, BLOCK_SAMPLES),
             valid: blocks("valid", 1, 30),
             test: blocks("test", 1, 20),
             files: [("config.json".to_owned(), blob("config"))].into(),

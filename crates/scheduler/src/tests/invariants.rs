@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use potluck_protocol::{Millis, OuterStep, Recipe, Split, TaskId, TaskKind, Version, VolunteerKey, limits};
 
+use super::fixture::BLOCK_SAMPLES;
 use crate::{BlockRef, Contribution, Fact, Mode, Tally};
 
 struct Lease {
@@ -31,6 +32,8 @@ pub(super) struct Auditor {
     mode: Mode,
     /// True where the recipe had no outer momentum at some moment since the last commit.
     was_plain: bool,
+    /// True where the owner has changed the recipe.
+    is_changed: bool,
     train_blocks: u32,
     trusted: BTreeSet<VolunteerKey>,
     leases: BTreeMap<TaskId, Lease>,
@@ -56,6 +59,7 @@ impl Auditor {
             recipe,
             mode,
             was_plain: false,
+            is_changed: false,
             train_blocks,
             trusted,
             leases: BTreeMap::new(),
@@ -135,13 +139,13 @@ impl Auditor {
         assert_eq!(task.0, self.leases.len() as u64 + 1, "tasks are counted");
         assert!(!blocks.is_empty() && blocks.len() <= limits::TASK_BLOCKS_MAX);
         assert!(at < deadline_at && deadline_at < expiry_at && self.finished.is_none());
-        assert_eq!(*batch, self.recipe.batch);
         let is_training = *kind == TaskKind::Train;
         assert_ne!(self.trusted.contains(volunteer), is_training, "trusted sessions evaluate, and nobody else");
         if is_training {
             assert!(!self.is_paused && !self.is_stopped && self.samples < self.recipe.budget_samples);
             assert_eq!(*base_version, self.version);
             assert!((limits::TASK_STEPS_MIN..=self.recipe.steps).contains(steps));
+            self.size((*steps, *batch), blocks.len());
             assert!(*lr_start <= self.recipe.lr && lr_end <= lr_start && *lr_end > 0.0);
             self.training_lease(*task, *volunteer, blocks);
         }
@@ -157,6 +161,18 @@ impl Auditor {
             is_released: false,
         };
         self.leases.insert(*task, lease);
+    }
+
+    /// A batch is the recipe's or one of three smaller ones, and no task leaves a part of its blocks out
+    /// that a whole one would not. A copy of somebody's work may be of an older recipe.
+    fn size(&self, (steps, batch): (u32, u32), block_count: usize) {
+        let Recipe { steps: steps_max, batch: batch_max, .. } = self.recipe;
+        assert!((1..=batch_max).contains(&batch));
+        let (samples, whole) = (steps * batch, steps_max * batch_max);
+        let of_blocks = BLOCK_SAMPLES * block_count as u32;
+        let is_on_ladder = [1, 2, 4, 8].iter().any(|divisor| (batch_max / divisor).max(1) == batch);
+        assert!(self.is_changed || is_on_ladder, "{batch} is no rung of {batch_max}");
+        assert!(self.is_changed || of_blocks <= samples || of_blocks > whole, "{of_blocks} in {samples}");
     }
 
     fn training_lease(&mut self, task: TaskId, volunteer: VolunteerKey, blocks: &[BlockRef]) {
@@ -258,6 +274,7 @@ impl Auditor {
         }
         assert!(self.finished.is_none(), "only another goal changes anything of a finished job");
         self.was_plain |= recipe.outer.momentum == 0.0;
+        self.is_changed = true;
         self.recipe = recipe.clone();
     }
 

@@ -231,7 +231,13 @@ impl Stage {
                 let (id, version) = (lease.task.id, lease.task.base_version);
                 let is_whole = lease.task.steps == 0 || lease.task.steps == lease.task.recipe.steps;
                 let steps = if is_whole { String::new() } else { format!(", {} steps", lease.task.steps) };
-                format!("lease {id}, {what} {version} on {}{steps}, {} ms", blocks.join(" "), lease.deadline_millis)
+                let has_all = lease.task.batch == lease.task.recipe.batch;
+                let batch = if has_all { String::new() } else { format!(", batch {}", lease.task.batch) };
+                format!(
+                    "lease {id}, {what} {version} on {}{steps}{batch}, {} ms",
+                    blocks.join(" "),
+                    lease.deadline_millis
+                )
             }
             ServerMessage::Wait { retry_millis, reason } => format!("wait {retry_millis} ms, {reason:?}"),
             ServerMessage::Verdict(Verdict { task, refusal: Some(refusal), .. }) => {

@@ -275,8 +275,11 @@ impl World {
                     steps: lease.task.steps,
                     evaluates,
                 });
-                let pace = self.agents[agent].pace;
-                let mut takes = pace / 2 + self.random.below(pace);
+                // A quarter of a whole task's time does not depend on its size.
+                let whole = self.plan.recipe.task_samples();
+                let samples = u64::from(lease.task.steps) * u64::from(lease.task.batch);
+                let pace = self.agents[agent].pace * (whole + 3 * samples) / (4 * whole);
+                let mut takes = pace / 2 + self.random.below(pace.max(1));
                 if !self.is_calm() && self.random.below(20) == 0 {
                     takes += self.random.below(200_000);
                 }

@@ -13,8 +13,9 @@ const BATCH: u32 = 32;
 /// Samples of a task.
 pub(super) const TASK_SAMPLES: u32 = STEPS * BATCH;
 
-const BLOCKS: u32 = 4096;
-const BLOCK_SAMPLES: u32 = 64;
+const BLOCKS: u32 = 8192;
+/// An eighth of a task, so that it may have any of its batches.
+const BLOCK_SAMPLES: u32 = TASK_SAMPLES / 8;
 
 /// Bytes of a sample: a window of 64 tokens and its targets.
 pub(crate) const SAMPLE_BYTES: u64 = 512;

@@ -140,7 +140,7 @@ fn deadlines_follow_the_measured_speed() {
             2500 merged
                 committed v2: 2 100%
             2500 ask a
-                -> a: lease 3, train v2 on 0.2 0.3 0.10 0.6, 6800 ms
+                -> a: lease 3, train v2 on 0.2 0.3 0.10 0.6, 5000 ms
         "#]],
     );
 }

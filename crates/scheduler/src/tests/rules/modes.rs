@@ -191,48 +191,100 @@ fn a_round_waits_for_half_of_its_volunteers() {
 fn among_many_the_fast_get_more_while_a_slower_one_is_awaited() {
     let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
     let mut script: String = names.iter().map(|name| format!("0 join {name}\n0 ask {name}\n")).collect();
-    // A round that tells how fast everybody is: j takes nearly three times as long.
+    // A round that tells how fast everybody is: j takes three times as long for the smallest task.
     for (task, name) in (1..).zip(&names[..9]) {
         script += &format!("1000 done {name} {task}\n");
     }
-    script += "2900 done j 10\n3000 merged\n";
-    script += &names.iter().map(|name| format!("3000 ask {name}\n")).collect::<String>();
-    script += "4000 done a 11\n4000 ask a\n5000 done a 21 steps=5\n5000 ask a";
+    script += "12000 done j 10\n13000 merged\n";
+    script += &names.iter().map(|name| format!("13000 ask {name}\n")).collect::<String>();
+    script += "14000 done a 11\n14000 ask a\n15000 done a 21\n15000 ask a";
     check(
         StrategyName::Rounds,
         &script,
         4,
         expect![[r#"
-        4000 done a 11
-            accepted 11: 256 samples
-            -> a: thanks for 11, 2 tasks and 512 samples so far
-        4000 ask a
-            -> a: lease 21, train v1 on 0.65 0.390, 5 steps, 5000 ms
-        5000 done a 21 steps=5
-            accepted 21: 160 samples
-            -> a: thanks for 21, 3 tasks and 672 samples so far
-        5000 ask a
-            -> a: wait 1000 ms, Round
-    "#]],
+            14000 done a 11
+                accepted 11: 256 samples
+                -> a: thanks for 11, 2 tasks and 512 samples so far
+            14000 ask a
+                -> a: lease 21, train v1 on 0.384 0.65 0.390 0.357, 5000 ms
+            15000 done a 21
+                accepted 21: 256 samples
+                -> a: thanks for 21, 3 tasks and 768 samples so far
+            15000 ask a
+                -> a: wait 1000 ms, Round
+        "#]],
     );
 }
 
 #[test]
-fn a_very_slow_one_gets_fewer_steps() {
+fn a_slow_one_gets_a_smaller_batch() {
     let mut script = "0 join a\n0 join b\n0 join c\n0 ask a\n0 ask b\n0 ask c\n".to_owned();
-    script += "1000 done a 1\n1000 done b 2\n2900 done c 3\n2900 merged\n2900 ask c\n5000 done c 4 steps=5";
+    script += "1000 done a 1\n1000 done b 2\n2900 done c 3\n2900 merged\n2900 ask c\n5000 done c 4";
     check(
         StrategyName::Rounds,
         &script,
         2,
         expect![[r#"
-        2900 ask c
-            -> c: lease 4, train v1 on 0.159 0.43, 5 steps, 7248 ms
-        5000 done c 4 steps=5
-            accepted 4: 160 samples
-            -> c: thanks for 4, 2 tasks and 416 samples so far
-            merge v2, momentum 0.6: 4 100%
-    "#]],
+            2900 ask c
+                -> c: lease 4, train v1 on 0.159, batch 8, 5000 ms
+            5000 done c 4
+                accepted 4: 64 samples
+                -> c: thanks for 4, 2 tasks and 320 samples so far
+                merge v2, momentum 0.6: 4 100%
+        "#]],
+    );
+}
+
+#[test]
+fn a_newcomer_starts_small_and_has_its_place_after_two_tasks() {
+    check(
+        StrategyName::Rounds,
+        "0 join a
+         0 ask a
+         1000 done a 1
+         1000 join b
+         1000 merged
+         1000 ask a
+         1000 ask b
+         1850 done b 3
+         2000 done a 2
+         2000 merged
+         2000 ask a
+         2000 ask b
+         2300 done b 5
+         3000 done a 4
+         3000 merged
+         3000 ask b",
+        10,
+        expect![[r#"
+            1000 ask b
+                -> b: lease 3, train v1 on 0.282, batch 8, 45000 ms
+            1850 done b 3
+                accepted 3: 64 samples
+                -> b: thanks for 3, 1 tasks and 64 samples so far
+            2000 done a 2
+                accepted 2: 256 samples
+                -> a: thanks for 2, 2 tasks and 512 samples so far
+                merge v2, momentum 0.6: 2 50% 3 50%
+            2000 merged
+                committed v2: 2 50% 3 50%
+            2000 ask a
+                -> a: lease 4, train v2 on 0.264 0.148 0.29 0.159, 5000 ms
+            2000 ask b
+                -> b: lease 5, train v2 on 0.43, batch 8, 5000 ms
+            2300 done b 5
+                accepted 5: 64 samples
+                -> b: thanks for 5, 2 tasks and 128 samples so far
+            3000 done a 4
+                accepted 4: 256 samples
+                -> a: thanks for 4, 3 tasks and 768 samples so far
+                merge v3, momentum 0.6: 4 50% 5 50%
+            3000 merged
+                committed v3: 4 50% 5 50%
+            3000 ask b
+                -> b: lease 6, train v3 on 0.177 0.161 0.218 0.84, 5000 ms
+        "#]],
     );
 }
 
@@ -254,21 +306,21 @@ fn a_crowd_that_rounds_keep_waiting_changes_the_mode_and_a_restart_keeps_it() {
         &script,
         8,
         expect![[r#"
-        32750 merged
-            committed v8: 15 50% 16 50%
-            mode Buffered
-        32800 restart
-        32800 join a
-        32800 join b
-        32800 ask a
-            -> a: lease 17, train v8 on 0.155 0.105 0.395 0.380, 45000 ms
-        32800 ask b
-            -> b: lease 18, train v8 on 0.171 0.347 0.376 0.236, 45000 ms
-        33800 done a 17
-            accepted 17: 256 samples
-            -> a: thanks for 17, 9 tasks and 2304 samples so far
-        33800 ask a
-            -> a: lease 19, train v8 on 0.112 0.63 0.333 0.330, 5000 ms
-    "#]],
+            32750 merged
+                committed v8: 15 50% 16 50%
+                mode Buffered
+            32800 restart
+            32800 join a
+            32800 join b
+            32800 ask a
+                -> a: lease 17, train v8 on 0.343 0.391 0.175 0.387, 45000 ms
+            32800 ask b
+                -> b: lease 18, train v8 on 0.249 0.259 0.173 0.279, 45000 ms
+            33800 done a 17
+                accepted 17: 256 samples
+                -> a: thanks for 17, 9 tasks and 2304 samples so far
+            33800 ask a
+                -> a: lease 19, train v8 on 0.345 0.215 0.133 0.186, 5000 ms
+        "#]],
     );
 }

@@ -5,7 +5,8 @@ use expect_test::expect;
 use super::budget;
 use crate::tests::script::check_job;
 
-/// Two who took 1 s and 4 s for a task each, and hold the last two tasks of the job.
+/// Two who took 1 s and 4 s for a task each, and hold the last two of the job: a whole one and a
+/// quarter of one, which should take 1 s each.
 const LAST_TWO: &str = "0 join a
     0 join b
     0 ask a
@@ -20,9 +21,9 @@ const LAST_TWO: &str = "0 join a
 #[test]
 fn the_first_of_two_is_merged_and_the_other_credited() {
     check_job(
-        budget(1024),
+        budget(832),
         &(LAST_TWO.to_owned()
-            + "5000 ask a
+            + "5600 ask a
                6000 done a 5
                6000 merged
                6100 done b 3
@@ -44,23 +45,23 @@ fn the_first_of_two_is_merged_and_the_other_credited() {
             4000 merged
                 committed v1: 1 50% 2 50%
             4000 ask b
-                -> b: lease 3, train v1 on 0.2 0.3 0.10 0.6, 16000 ms
+                -> b: lease 3, train v1 on 0.2, batch 8, 5000 ms
             4000 ask a
-                -> a: lease 4, train v1 on 1.6 1.9 1.3 1.11, 5000 ms
+                -> a: lease 4, train v1 on 0.3 0.10 0.6 1.6, 5000 ms
             5000 done a 4
                 accepted 4: 256 samples
                 -> a: thanks for 4, 2 tasks and 512 samples so far
-            5000 ask a
-                -> a: lease 5, train v1 on 0.2 0.3 0.10 0.6, 5000 ms
+            5600 ask a
+                -> a: lease 5, train v1 on 0.2, batch 8, 5000 ms
             6000 done a 5
-                accepted 5: 256 samples
-                -> a: thanks for 5, 3 tasks and 768 samples so far
-                merge v2, momentum 0.6: 4 50% 5 50%
+                accepted 5: 64 samples
+                -> a: thanks for 5, 3 tasks and 576 samples so far
+                merge v2, momentum 0.6: 4 80% 5 20%
             6000 merged
-                committed v2: 4 50% 5 50%
+                committed v2: 4 80% 5 20%
             6100 done b 3
-                accepted 3: 256 samples, late
-                -> b: thanks for 3, 2 tasks and 512 samples so far
+                accepted 3: 64 samples, late
+                -> b: thanks for 3, 2 tasks and 320 samples so far
             6100 ask a
                 -> a: wait 1000 ms, Round
         "#]],
@@ -70,11 +71,11 @@ fn the_first_of_two_is_merged_and_the_other_credited() {
 #[test]
 fn what_is_nearly_done_is_not_given_out_again() {
     check_job(
-        budget(1024),
+        budget(832),
         &(LAST_TWO.to_owned()
-            + "7500 ask a
-               8000 done b 3
-               8000 merged"),
+            + "5000 ask a
+               5100 done b 3
+               5100 merged"),
         expect![[r#"
             0 join a
             0 join b
@@ -92,19 +93,19 @@ fn what_is_nearly_done_is_not_given_out_again() {
             4000 merged
                 committed v1: 1 50% 2 50%
             4000 ask b
-                -> b: lease 3, train v1 on 0.2 0.3 0.10 0.6, 16000 ms
+                -> b: lease 3, train v1 on 0.2, batch 8, 5000 ms
             4000 ask a
-                -> a: lease 4, train v1 on 1.6 1.9 1.3 1.11, 5000 ms
+                -> a: lease 4, train v1 on 0.3 0.10 0.6 1.6, 5000 ms
             5000 done a 4
                 accepted 4: 256 samples
                 -> a: thanks for 4, 2 tasks and 512 samples so far
-            7500 ask a
+            5000 ask a
                 -> a: wait 1000 ms, Round
-            8000 done b 3
-                accepted 3: 256 samples
-                -> b: thanks for 3, 2 tasks and 512 samples so far
+            5100 done b 3
+                accepted 3: 64 samples
+                -> b: thanks for 3, 2 tasks and 320 samples so far
                 merge v2, momentum 0.6: 3 50% 4 50%
-            8000 merged
+            5100 merged
                 committed v2: 3 50% 4 50%
         "#]],
     );
@@ -113,10 +114,10 @@ fn what_is_nearly_done_is_not_given_out_again() {
 #[test]
 fn a_copy_that_is_given_back_leaves_the_work_with_the_first() {
     check_job(
-        budget(1024),
+        budget(832),
         &(LAST_TWO.to_owned()
-            + "5000 ask a
-               5100 release a 5
+            + "5600 ask a
+               5700 release a 5
                6000 done b 3
                6000 merged"),
         expect![[r#"
@@ -136,19 +137,19 @@ fn a_copy_that_is_given_back_leaves_the_work_with_the_first() {
             4000 merged
                 committed v1: 1 50% 2 50%
             4000 ask b
-                -> b: lease 3, train v1 on 0.2 0.3 0.10 0.6, 16000 ms
+                -> b: lease 3, train v1 on 0.2, batch 8, 5000 ms
             4000 ask a
-                -> a: lease 4, train v1 on 1.6 1.9 1.3 1.11, 5000 ms
+                -> a: lease 4, train v1 on 0.3 0.10 0.6 1.6, 5000 ms
             5000 done a 4
                 accepted 4: 256 samples
                 -> a: thanks for 4, 2 tasks and 512 samples so far
-            5000 ask a
-                -> a: lease 5, train v1 on 0.2 0.3 0.10 0.6, 5000 ms
-            5100 release a 5
+            5600 ask a
+                -> a: lease 5, train v1 on 0.2, batch 8, 5000 ms
+            5700 release a 5
                 released 5
             6000 done b 3
-                accepted 3: 256 samples
-                -> b: thanks for 3, 2 tasks and 512 samples so far
+                accepted 3: 64 samples
+                -> b: thanks for 3, 2 tasks and 320 samples so far
                 merge v2, momentum 0.6: 3 50% 4 50%
             6000 merged
                 committed v2: 3 50% 4 50%
