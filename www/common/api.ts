@@ -88,6 +88,8 @@ export interface JobStatus {
   /** The newest changes of the recipe, the last one last. */
   changes: RecipeChange[];
   connected: Connected[];
+  /** Results, updates and messages that were refused since the coordinator's start, by code. */
+  refused: Record<string, number>;
   started_at: number;
 }
 

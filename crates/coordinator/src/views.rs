@@ -1,6 +1,8 @@
 //! What the API shows of a job, as JSON. Kept apart from the scheduler's types, so that neither
 //! can change the other by accident.
 
+use std::collections::BTreeMap;
+
 use potluck_protocol::{
     Backend, BlobId, Difference, JobCard, LeaderId, Millis, ProgramFacts, Recipe, StrategyName, TaskId, UpdateEncoding,
     Version, VolunteerKey,
@@ -37,6 +39,9 @@ pub(crate) struct JobView {
     pub(crate) program: ProgramFacts,
     /// Everybody who is connected, the coordinator's own worker included.
     pub(crate) connected: Vec<Connected>,
+    /// What was refused since the coordinator's start, by the name of its code: results, their updates
+    /// and messages.
+    pub(crate) refused: BTreeMap<String, u64>,
     /// When the job was made.
     pub(crate) started_at: Millis,
     /// The end of the log of facts.

@@ -93,10 +93,18 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     metric("results_accepted_total", "counter", "Results accepted since the start.", &|i| {
         Some(count(i).accepted as f64)
     });
+    metric("results_late_total", "counter", "Of them, too late to be merged.", &|i| Some(count(i).late as f64));
     metric("results_refused_total", "counter", "Results refused since the start.", &|i| Some(count(i).refused as f64));
     metric("bad_messages_total", "counter", "Malformed messages since the start.", &|i| Some(count(i).bad as f64));
     metric("uploads_total", "counter", "Updates taken in since the start.", &|i| Some(count(i).uploads as f64));
     metric("upload_bytes_total", "counter", "Bytes of them.", &|i| Some(count(i).upload_bytes as f64));
+    let help = "Refused since the start, by code: results, their updates and messages.";
+    let _ = writeln!(text, "# HELP potluck_refusals_total {help}\n# TYPE potluck_refusals_total counter");
+    for (job, .., view) in &views {
+        for (code, count) in view.iter().flat_map(|view| &view.refused) {
+            let _ = writeln!(text, "potluck_refusals_total{{job=\"{job}\",code=\"{code}\"}} {count}");
+        }
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], text)
         .into_response()
 }

@@ -107,7 +107,7 @@ impl Line {
 
     /// Answers a message that is wrong; too many of them end the conversation.
     async fn refuse(&mut self, job: &Job, refusal: Refusal) -> Result<(), End> {
-        job.count_bad_message();
+        job.count_bad_message(refusal.code);
         self.bad_messages += 1;
         self.send(&ServerMessage::Error(refusal)).await?;
         if self.bad_messages >= limits::BAD_MESSAGES_MAX {
@@ -204,7 +204,7 @@ impl Visit {
             Err(end) => end,
         };
         if matches!(end, End::TooLarge) {
-            self.job.count_bad_message();
+            self.job.count_bad_message(ErrorCode::TooLarge);
             let max = limits::MESSAGE_BYTES_MAX;
             let refusal = refusal(ErrorCode::TooLarge, format!("a message has at most {max} bytes"));
             let _ = self.line.send(&ServerMessage::Error(refusal)).await;

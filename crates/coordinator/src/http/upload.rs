@@ -32,9 +32,14 @@ pub(super) async fn update(
     body: Body,
 ) -> Result<StatusCode, Problem> {
     let job = shared.job(&name)?;
-    let lease = lease(&shared, job, &task, &headers).await?;
+    let taken = take(&shared, job, &task, &headers, body).await;
+    taken.inspect_err(|problem| job.count_refusal(problem.code))
+}
+
+async fn take(shared: &Shared, job: &Job, task: &str, headers: &HeaderMap, body: Body) -> Result<StatusCode, Problem> {
+    let lease = lease(shared, job, task, headers).await?;
     let expected = job.uploads().update_bytes(lease.encoding);
-    check_length(&headers, expected)?;
+    check_length(headers, expected)?;
     let busy = || Problem::new(ErrorCode::Full, "another upload for this task is on its way; try again later");
     if let Some(why) = shared.disk().room().blocked() {
         return Err(no_room(why));
@@ -50,7 +55,7 @@ pub(super) async fn update(
         false => too_slow(format!("the update came at less than {BYTES_PER_SECOND_MIN} bytes a second")),
     })??;
     // While it came, a result may have been accepted or the lease have ended.
-    let lease = self::lease(&shared, job, &task, &headers).await?;
+    let lease = self::lease(shared, job, task, headers).await?;
     let id = BlobId::of(&bytes);
     if lease.accepted == Some(id) || job.uploads().find(lease.task, id).is_some() {
         return Ok(StatusCode::NO_CONTENT);

@@ -9,7 +9,9 @@ use std::{
 };
 
 use futures::FutureExt;
-use potluck_protocol::{BlobId, ErrorCode, JobCard, LeaderId, Refusal, ServerMessage, VolunteerKey, Welcome, limits};
+use potluck_protocol::{
+    BlobId, ErrorCode, JobCard, LeaderId, Refusal, ServerMessage, Verdict, VolunteerKey, Welcome, limits,
+};
 use potluck_scheduler::{Checkpoint, Core, Effect, Fact, Input};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -511,7 +513,10 @@ impl Actor {
                     rows.insert(*version);
                 }
                 Fact::Evaluated { version, .. } => drop(rows.insert(*version)),
-                Fact::ResultAccepted { .. } => drop(self.outlets.accepted.fetch_add(1, Ordering::Relaxed)),
+                Fact::ResultAccepted { late, .. } => {
+                    self.outlets.accepted.fetch_add(1, Ordering::Relaxed);
+                    self.outlets.late.fetch_add(u64::from(*late), Ordering::Relaxed);
+                }
                 _ => {}
             }
         }
@@ -528,8 +533,9 @@ impl Actor {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Send { session, message } => {
-                if matches!(&message, ServerMessage::Verdict(verdict) if !verdict.accepted) {
+                if let ServerMessage::Verdict(Verdict { refusal: Some(refusal), .. }) = &message {
                     self.outlets.refused.fetch_add(1, Ordering::Relaxed);
+                    self.outlets.refusals.count(refusal.code);
                 }
                 self.outboxes.send(session, message);
             }
@@ -571,9 +577,10 @@ impl Actor {
 
     /// What pages see. Only asked for where everything in memory is durable.
     fn view(&mut self) -> Shown {
-        if self.shown.is_none() {
+        let refused = self.outlets.refusals.all();
+        if self.shown.as_ref().is_none_or(|shown| shown.refused != refused) {
             let room = self.stores.disk.room();
-            self.shown = board::job(&self.core, &self.card, self.journal.head(), room).map(Arc::new);
+            self.shown = board::job(&self.core, &self.card, self.journal.head(), room, refused).map(Arc::new);
         }
         self.shown.clone()
     }

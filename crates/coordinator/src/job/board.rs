@@ -17,7 +17,13 @@ use crate::{
 pub(super) type Devices = BTreeMap<VolunteerKey, Device>;
 
 /// `None` before the job's first fact, which no running job lacks.
-pub(super) fn job(core: &Core, card: &JobCard, head: &Head, room: Room) -> Option<JobView> {
+pub(super) fn job(
+    core: &Core,
+    card: &JobCard,
+    head: &Head,
+    room: Room,
+    refused: BTreeMap<String, u64>,
+) -> Option<JobView> {
     let state = core.state();
     let job = state.job()?;
     let newest = |split| state.newest(split).map(|(_, evaluation)| evaluation);
@@ -40,6 +46,7 @@ pub(super) fn job(core: &Core, card: &JobCard, head: &Head, room: Room) -> Optio
         changes: changes(core),
         program: job.facts,
         connected: connected(core),
+        refused,
         started_at: job.created_at,
         log: log(core, head),
     };

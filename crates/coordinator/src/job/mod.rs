@@ -10,6 +10,7 @@ mod mail;
 mod merge;
 mod open;
 mod outboxes;
+mod refusals;
 mod snapshots;
 mod uploads;
 mod verify;
@@ -45,6 +46,7 @@ pub(crate) use mail::{Message, Newcomer, Query};
 pub use merge::MergeError;
 pub use open::{OpenError, size_problem};
 pub(crate) use open::{Opened, Premises, open};
+use refusals::Refusals;
 pub(crate) use uploads::Uploads;
 pub(crate) use verify::verify;
 
@@ -72,9 +74,13 @@ pub(crate) struct Outlets {
     pub(crate) rows: broadcast::Sender<Arc<VersionRow>>,
     /// Set once, when the actor can go on no more.
     pub(crate) failure: OnceLock<String>,
-    /// Results that were accepted and refused.
+    /// Results that were accepted, those of them that came too late to be merged, and those that were
+    /// refused.
     pub(crate) accepted: AtomicU64,
+    pub(crate) late: AtomicU64,
     pub(crate) refused: AtomicU64,
+    /// Those, and what was refused before it reached the actor.
+    pub(crate) refusals: Refusals,
 }
 
 impl Outlets {
@@ -87,7 +93,9 @@ impl Outlets {
             rows: broadcast::Sender::new(Self::ROWS_BEHIND_MAX),
             failure: OnceLock::new(),
             accepted: AtomicU64::default(),
+            late: AtomicU64::default(),
             refused: AtomicU64::default(),
+            refusals: Refusals::default(),
         }
     }
 }
@@ -96,6 +104,7 @@ impl Outlets {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) accepted: u64,
+    pub(crate) late: u64,
     pub(crate) refused: u64,
     pub(crate) bad: u64,
     pub(crate) uploads: u64,
@@ -181,6 +190,7 @@ impl Job {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
             accepted: load(&self.outlets.accepted),
+            late: load(&self.outlets.late),
             refused: load(&self.outlets.refused),
             bad: load(&self.bad_messages),
             uploads: load(&self.upload_count),
@@ -188,8 +198,13 @@ impl Job {
         }
     }
 
-    pub(crate) fn count_bad_message(&self) {
+    pub(crate) fn count_bad_message(&self, code: ErrorCode) {
         self.bad_messages.fetch_add(1, Ordering::Relaxed);
+        self.count_refusal(code);
+    }
+
+    pub(crate) fn count_refusal(&self, code: ErrorCode) {
+        self.outlets.refusals.count(code);
     }
 
     /// Keeps this key for a worker in this process.

@@ -19,6 +19,7 @@ async fn check_error(spoil: impl FnOnce(&Client<'_>, Statement) -> SignedStateme
     client.send(&ClientMessage::Result(signed)).await;
     assert_eq!(client.error().await, expected);
     nothing_counts(&site).await;
+    is_counted(&site, expected).await;
     let signed = client.sign(&client.statement(&lease, &update));
     assert!(client.hand_in(signed).await.accepted, "the true result still counts");
 }
@@ -36,6 +37,17 @@ async fn check_verdict(spoil: impl FnOnce(&mut Statement), expected: ErrorCode) 
     let verdict = client.hand_in(client.sign(&statement)).await;
     assert_eq!(refusal(&verdict), expected);
     nothing_counts(&site).await;
+    is_counted(&site, expected).await;
+}
+
+/// Its code, and no other, was counted once.
+async fn is_counted(site: &Site, code: ErrorCode) {
+    let code = serde_json::to_value(code).expect("a name");
+    let code = code.as_str().expect("a name");
+    assert_eq!(site.job().await["refused"], serde_json::json!({ code: 1 }));
+    let metrics = String::from_utf8(site.get("/metrics").await.body).expect("text");
+    let expected = format!("potluck_refusals_total{{job=\"tiny\",code=\"{code}\"}} 1\n");
+    assert!(metrics.contains(&expected), "{metrics}");
 }
 
 async fn nothing_counts(site: &Site) {
@@ -139,6 +151,7 @@ async fn somebody_elses_task_is_refused() {
     thief.put(&lease, &update).await.refused(403, "not_your_task");
     let signed = thief.sign(&thief.statement(&lease, &update));
     assert_eq!(refusal(&thief.hand_in(signed).await), ErrorCode::NotYourTask);
+    assert_eq!(site.job().await["refused"], serde_json::json!({ "not_your_task": 2 }), "the upload, and the result");
     assert!(holder.work(&lease).await.accepted);
 }
 

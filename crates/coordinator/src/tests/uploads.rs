@@ -89,6 +89,8 @@ async fn strangers_and_unknown_tasks_are_refused() {
     site.request("PUT", path, &[], &update).await.refused(404, "unknown_task");
     let path = "/api/v1/jobs/nothing/tasks/1/update";
     site.request("PUT", path, &[], &update).await.refused(404, "unknown_job");
+    let expected = serde_json::json!({ "bad_request": 1, "not_your_task": 1, "unknown_task": 2 });
+    assert_eq!(site.job().await["refused"], expected);
 }
 
 #[tokio::test]
