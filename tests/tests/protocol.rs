@@ -1,8 +1,8 @@
 //! The golden messages: what each protocol version looks like on the wire. A change of the code that
 //! reads or writes one of them differently breaks volunteers that are out there, so it fails here.
 //!
-//! `golden/messages-v1.json` is a JSON array with one message a line, and so are those of versions 2 and
-//! 3 with what is new in them. Lines may be added; a line that was released is never changed.
+//! `golden/messages-v1.json` is a JSON array with one message a line, and so are those of versions 2
+//! to 4 with what is new in them. Lines may be added; a line that was released is never changed.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,11 @@ use potluck_protocol::{
     ClientMessage, ErrorCode, PROTOCOL_MAX, PROTOCOL_MIN, Refusal, ServerMessage, SignedStatement, WaitReason,
 };
 
-const MESSAGES: [&str; 3] = [
+const MESSAGES: [&str; 4] = [
     include_str!("../golden/messages-v1.json"),
     include_str!("../golden/messages-v2.json"),
     include_str!("../golden/messages-v3.json"),
+    include_str!("../golden/messages-v4.json"),
 ];
 
 /// One message of the file, parsed, with the bytes it had.
@@ -111,7 +112,7 @@ fn every_code_and_reason_is_there() {
             _ => {}
         }
     }
-    assert_eq!(reasons, [WaitReason::Round, WaitReason::Paused, WaitReason::Busy]);
+    assert_eq!(reasons, [WaitReason::Round, WaitReason::Paused, WaitReason::Busy, WaitReason::Enough]);
     assert_eq!(codes.first(), Some(&ErrorCode::BadJson));
     assert_eq!(codes.last(), Some(&ErrorCode::Internal));
     // One line a code, in the order of the enum, `Internal` being its last.

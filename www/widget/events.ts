@@ -8,7 +8,7 @@ export type VolunteerState =
   | { type: "downloading"; bytes: number; total: number | null }
   | { type: "checking_device" }
   | { type: "helping"; task: number; kind: "train" | "evaluate"; step: number; steps: number; loss: number | null }
-  | { type: "waiting"; reason: "asking" | "round" | "paused" | "busy" | "retry"; retry_millis: number }
+  | { type: "waiting"; reason: "asking" | "round" | "paused" | "busy" | "enough" | "retry"; retry_millis: number }
   | { type: "paused" }
   | { type: "offline"; retry_millis: number }
   | { type: "stopping" }

@@ -27,6 +27,7 @@ export type Reason =
   | "round"
   | "owner"
   | "busy"
+  | "enough"
   | "elsewhere"
   | "hidden"
   | "visitor"
@@ -197,7 +198,7 @@ function afterEvent(model: Model, event: VolunteerEvent): Model {
   }
 }
 
-function afterWaiting(model: Model, reason: "asking" | "round" | "paused" | "busy" | "retry"): Model {
+function afterWaiting(model: Model, reason: "asking" | "round" | "paused" | "busy" | "enough" | "retry"): Model {
   // Asking takes a moment between any two tasks; it is not worth a change of picture.
   if (reason === "asking") return model.worked ? model : { ...model, scene: "waiting", reason: "connecting" };
   const why = reason === "paused" ? "owner" : reason === "retry" ? "busy" : reason;

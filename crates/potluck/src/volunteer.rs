@@ -90,6 +90,9 @@ fn news(event: &VolunteerEvent) -> Option<String> {
         E::Fallback { reason } => format!("another device took over: {}", plain(reason)),
         // Between two tasks there is nothing to tell.
         E::Waiting { reason: WaitingFor::Asking | WaitingFor::Round, .. } => return None,
+        E::Waiting { reason: WaitingFor::Enough, .. } => {
+            "enough helpers right now, thank you; this one is next".to_owned()
+        }
         E::Waiting { reason, .. } => format!("waiting: {reason:?}").to_lowercase(),
         E::Credited { task, tasks, samples } => {
             format!("task {task} counts: {} tasks, {} samples so far", print::count(*tasks), print::count(*samples))

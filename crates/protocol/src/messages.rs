@@ -7,9 +7,10 @@ use crate::{BlobId, DeltaStep, JobName, Lease, Millis, Recipe, Seal, SignedState
 /// Oldest protocol version that this code speaks.
 pub const PROTOCOL_MIN: u32 = 1;
 /// Newest protocol version that this code speaks. 2 adds seals to `hello` and `welcome`, and
-/// `leaving`; 3 adds `deltas` to `welcome` and `lease`. To peers of an older version none of what is
-/// newer is said: they fetch every version whole.
-pub const PROTOCOL_MAX: u32 = 3;
+/// `leaving`; 3 adds `deltas` to `welcome` and `lease`; 4 adds `enough` to the reasons of `wait`. To peers
+/// of an older version none of what is newer is said: they fetch every version whole, and `busy` stands
+/// for `enough`.
+pub const PROTOCOL_MAX: u32 = 4;
 
 /// Header of an upload that names the uploader: the volunteer's key in hexadecimal digits.
 pub const VOLUNTEER_HEADER: &str = "x-potluck-volunteer";
@@ -210,6 +211,9 @@ mod wait {
         Paused,
         /// Too many updates wait to be merged.
         Busy,
+        /// More volunteers would not make the model better sooner; whoever came last steps in when one
+        /// leaves. From version 4 on.
+        Enough,
     }
 }
 

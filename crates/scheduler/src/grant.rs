@@ -12,6 +12,7 @@ use crate::blocks::Supply;
 use crate::decide::Turn;
 use crate::ladder::{Ladder, Work};
 use crate::random::{Purpose, seed_of};
+use crate::seats::Seats;
 use crate::{BlockRef, Fact, Mode, Phase, Session, SessionId, buffer, round, tail};
 
 /// A deadline is this many times what the volunteer usually takes.
@@ -20,8 +21,8 @@ const DEADLINE_FACTOR: Millis = 4;
 /// When to ask again at the earliest, in case the push is lost; work that comes up is pushed at once.
 const RETRY_MILLIS: Millis = 1_000;
 
-/// The same where only the owner can change something.
-const RETRY_PAUSED_MILLIS: Millis = 5_000;
+/// The same where only the owner, or somebody who leaves, can change something.
+const RETRY_LATER_MILLIS: Millis = 5_000;
 
 /// Serves everybody who waits, in the order of asking.
 pub(crate) fn serve(turn: &mut Turn<'_>) {
@@ -54,7 +55,8 @@ fn serve_those(turn: &mut Turn<'_>, waiting: Vec<(SessionId, &Session)>) {
 /// Each ask looks at everybody who waits: were all of a crowd to ask each second, its cost would grow
 /// with the square of the crowd.
 fn wait(reason: WaitReason, crowd: u64) -> ServerMessage {
-    let least = if reason == WaitReason::Paused { RETRY_PAUSED_MILLIS } else { RETRY_MILLIS };
+    let is_later = matches!(reason, WaitReason::Paused | WaitReason::Enough);
+    let least = if is_later { RETRY_LATER_MILLIS } else { RETRY_MILLIS };
     let retry_millis = least.max(1_000 * crowd / limits::WAITING_ASKS_PER_SECOND_MAX);
     ServerMessage::Wait { retry_millis, reason }
 }
@@ -77,6 +79,7 @@ struct Desk<'a> {
     evaluations: VecDeque<(Version, Split, Vec<BlockRef>)>,
     supply: Supply<'a>,
     ladder: Ladder,
+    seats: Seats,
     /// Why nobody trains at the moment.
     closed: Option<WaitReason>,
     /// Updates that the coordinator has room for.
@@ -112,6 +115,7 @@ impl<'a> Desk<'a> {
             evaluations: due_evaluations(turn),
             supply: state.blocks().supply(),
             ladder: Ladder::of(&turn.job.recipe, turn.job.block_samples()),
+            seats: Seats::of(turn),
             closed: closed(turn),
             room: limits::PENDING_UPDATES_MAX.saturating_sub(busy),
             samples_left: turn.job.recipe.budget_samples.saturating_sub(state.samples() + pending + out_now),
@@ -145,6 +149,9 @@ impl<'a> Desk<'a> {
         let may = !has_its_task && !self.served.contains(volunteer) && !is_holding(turn, id, session);
         if self.samples_left == 0 {
             return if may { self.copy(turn, volunteer) } else { None }.ok_or(WaitReason::Round);
+        }
+        if !self.seats.has(volunteer) {
+            return Err(WaitReason::Enough);
         }
         let work = if may { self.work(turn, volunteer) } else { None }.ok_or(WaitReason::Round)?;
         let samples = work.samples();
@@ -313,6 +320,7 @@ mod tests {
         check(WaitReason::Round, 100, 1_000);
         check(WaitReason::Round, 256, 2_560);
         check(WaitReason::Paused, 256, 5_000);
+        check(WaitReason::Enough, 1, 5_000);
         check(WaitReason::Busy, limits::CONNECTIONS_MAX as u64, 100_000);
     }
 }

@@ -57,6 +57,7 @@ mod random;
 mod records;
 mod results;
 mod round;
+mod seats;
 mod shares;
 mod snapshot;
 mod state;

@@ -33,9 +33,17 @@ pub struct Session {
     pub(crate) asked_at: Option<Millis>,
     /// True where it was told to wait since it asked.
     pub(crate) told: bool,
+    /// When it last asked or handed something in.
+    active_at: Option<Millis>,
 }
 
 impl Session {
+    /// True while it waits for work, and for a moment after each word from it: between a result and the
+    /// next ask it is still at work.
+    pub(crate) fn is_active(&self, now: Millis) -> bool {
+        self.asked_at.is_some() || self.active_at.is_some_and(|at| now < at.saturating_add(limits::ORPHAN_MILLIS))
+    }
+
     /// It was told that the job is finished. A volunteer leaves then; who is trusted stays, and has
     /// work again where the job goes on.
     fn note_the_end(&mut self) {
@@ -120,22 +128,25 @@ impl Presence {
                 if let Some(session) = self.sessions.get_mut(session) {
                     session.asked_at.get_or_insert(now);
                     session.told = false;
+                    session.active_at = Some(now);
                 }
             }
             Input::Left { session } => self.leave(*session, now),
             Input::Room { is_there } => self.is_full = !is_there,
             Input::Tick => self.forget(now),
-            Input::Released { .. }
-            | Input::Bye { .. }
-            | Input::Result { .. }
-            | Input::Merged { .. }
-            | Input::Control(_) => {}
+            Input::Result { session, .. } => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.active_at = Some(now);
+                }
+            }
+            Input::Released { .. } | Input::Bye { .. } | Input::Merged { .. } | Input::Control(_) => {}
         }
     }
 
     fn join(&mut self, id: SessionId, volunteer: VolunteerKey, trusted: bool, now: Millis) {
         self.leave(id, now);
-        let session = Session { volunteer, trusted, device: None, joined_at: now, asked_at: None, told: false };
+        let (device, joined_at) = (None, now);
+        let session = Session { volunteer, trusted, device, joined_at, asked_at: None, told: false, active_at: None };
         self.sessions.insert(id, session);
         self.by_volunteer.entry(volunteer).or_default().insert(id);
         self.absent.remove(&volunteer);

@@ -143,6 +143,8 @@ pub enum WaitingFor {
     Paused,
     /// The coordinator is busy, for a reason this code may be too old to name.
     Busy,
+    /// There are enough volunteers; this one is next.
+    Enough,
     /// Something went wrong; trying again soon.
     Retry,
 }
@@ -208,6 +210,7 @@ impl From<WaitReason> for WaitingFor {
         match reason {
             WaitReason::Round => Self::Round,
             WaitReason::Paused => Self::Paused,
+            WaitReason::Enough => Self::Enough,
             _ => Self::Busy,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use potluck_protocol::ServerMessage;
+use potluck_protocol::{ServerMessage, WaitReason};
 use potluck_scheduler::SessionId;
 use tokio::sync::mpsc;
 
@@ -30,10 +30,12 @@ impl Outboxes {
     /// To one, without what it does not speak.
     pub(super) fn send(&mut self, session: SessionId, mut message: ServerMessage) {
         let Some(Outbox { protocol, queue }) = self.0.get(&session) else { return };
-        if let ServerMessage::Lease(lease) = &mut message
-            && *protocol < 3
-        {
-            lease.deltas.clear();
+        match &mut message {
+            ServerMessage::Lease(lease) if *protocol < 3 => lease.deltas.clear(),
+            ServerMessage::Wait { reason, .. } if *protocol < 4 && *reason == WaitReason::Enough => {
+                *reason = WaitReason::Busy;
+            }
+            _ => {}
         }
         if queue.try_send(Arc::new(message)).is_err() {
             // Its socket sees the closed queue, closes, and says that it left.

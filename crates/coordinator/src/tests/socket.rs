@@ -1,6 +1,6 @@
 //! Everything wrong that can be said on a socket, and that the server is still there afterwards.
 
-use potluck_protocol::{ClientMessage, Device, ErrorCode, ServerMessage, TaskId, limits};
+use potluck_protocol::{ClientMessage, Device, ErrorCode, ServerMessage, TaskId, WaitReason, limits};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{
@@ -127,11 +127,11 @@ async fn more_leases_than_one_may_hold_cannot_be_released() {
 async fn other_protocols_are_told_to_reload() {
     let ground = Ground::new();
     let site = ground.start().await;
-    for (min, max, word) in [(0, 0, "older"), (4, 9, "newer")] {
+    for (min, max, word) in [(0, 0, "older"), (5, 9, "newer")] {
         let mut client = Client::silent(&site, 1).await;
         client.send(&client.hello(min, max)).await;
         match client.receive().await {
-            ServerMessage::Reload { protocol_min: 1, protocol_max: 3, reason } => assert!(reason.contains(word)),
+            ServerMessage::Reload { protocol_min: 1, protocol_max: 4, reason } => assert!(reason.contains(word)),
             other => panic!("expected reload, got {other:?}"),
         }
         assert_eq!(client.close_code().await, Some(1000));
@@ -139,8 +139,42 @@ async fn other_protocols_are_told_to_reload() {
     let mut client = Client::silent(&site, 1).await;
     client.send(&client.hello(0, 9)).await;
     match client.receive().await {
-        ServerMessage::Welcome(welcome) => assert_eq!((welcome.protocol, welcome.seal.is_some()), (3, true)),
+        ServerMessage::Welcome(welcome) => assert_eq!((welcome.protocol, welcome.seal.is_some()), (4, true)),
         other => panic!("expected welcome, got {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn who_is_one_too_many_waits_and_steps_in_when_somebody_leaves() {
+    let ground = Ground::with_budget(32 * 40);
+    let site = ground.start().await;
+    let mut seated = Vec::new();
+    for key in 1..=4 {
+        let mut client = Client::join(&site, key).await;
+        client.lease().await.expect("a lease");
+        seated.push(client);
+    }
+    for (protocol, expected) in [(3, WaitReason::Busy), (4, WaitReason::Enough)] {
+        let mut old = Client::silent(&site, 10 + protocol as u8).await;
+        old.send(&old.hello(1, protocol)).await;
+        old.receive().await;
+        old.send(&ClientMessage::Ask).await;
+        match old.receive().await {
+            ServerMessage::Wait { reason, .. } => assert_eq!(reason, expected),
+            other => panic!("expected a wait, got {other:?}"),
+        }
+        old.send(&ClientMessage::Bye).await;
+    }
+    let mut next = Client::join(&site, 5).await;
+    next.send(&ClientMessage::Ask).await;
+    match next.receive().await {
+        ServerMessage::Wait { reason: WaitReason::Enough, .. } => {}
+        other => panic!("expected a wait, got {other:?}"),
+    }
+    seated[0].send(&ClientMessage::Bye).await;
+    match next.receive().await {
+        ServerMessage::Lease(_) => {}
+        other => panic!("expected a lease, got {other:?}"),
     }
 }
 

@@ -3,7 +3,7 @@
 use expect_test::expect;
 use potluck_protocol::limits;
 
-use crate::tests::fixture::recipe;
+use super::budget;
 use crate::tests::script::{Stage, check};
 
 #[test]
@@ -150,7 +150,7 @@ fn everybody_is_told_of_progress_once() {
 
 #[test]
 fn no_more_is_leased_than_the_coordinator_has_room_for() {
-    let mut stage = Stage::new(recipe());
+    let mut stage = Stage::new(budget(100_000_000));
     stage.crowd(limits::PENDING_UPDATES_MAX as u64);
     stage.run("0 join a");
     stage.run("0 ask a");

@@ -20,7 +20,7 @@ fn greets_fetches_measures_and_asks() {
             connect 1
             report {"type":"connecting"}
             sleep 30000
-            send 1: hello 1..3
+            send 1: hello 1..4
             report joined
             report {"type":"downloading","bytes":0,"total":null}
             fetch program <= 1048576
@@ -71,7 +71,7 @@ fn a_lost_connection_is_opened_again_and_the_result_sent_again() {
             report {"type":"offline","retry_millis":783}
             connect 2
             report {"type":"connecting"}
-            send 2: hello 1..3, welcomed before
+            send 2: hello 1..4, welcomed before
             report joined
             send 2: device
             report {"type":"waiting","reason":"asking","retry_millis":0}
@@ -99,7 +99,7 @@ fn a_task_goes_on_while_the_connection_is_lost() {
             report {"type":"offline","retry_millis":783}
             connect 2
             report {"type":"connecting"}
-            send 2: hello 1..3, welcomed before
+            send 2: hello 1..4, welcomed before
             report joined
             send 2: device
             report {"type":"waiting","reason":"asking","retry_millis":0}
@@ -208,7 +208,7 @@ fn a_program_over_the_limits_is_refused_before_it_is_fetched() {
             connect 1
             report {"type":"connecting"}
             sleep 30000
-            send 1: hello 1..3
+            send 1: hello 1..4
             close 1
             report {"type":"unsupported","reason":"the first download would be up to 106430464 bytes, at most 104857600"}
         "#]],
@@ -333,7 +333,7 @@ fn a_coordinator_that_leaves_says_when_to_come_again_and_is_shown_its_seal() {
     let expected = "close 1\nsleep 2345\n";
     assert!(log.starts_with(expected), "{log}");
     assert_eq!(log.matches("connect 2").count(), 1, "{log}");
-    assert!(log.contains("hello 1..3, welcomed before"), "{log}");
+    assert!(log.contains("hello 1..4, welcomed before"), "{log}");
 }
 
 #[test]
