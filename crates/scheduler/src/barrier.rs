@@ -13,11 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use potluck_protocol::{Millis, VolunteerKey, limits};
 
 use crate::Leased;
-use crate::crowd::GRACE_TASKS;
 use crate::decide::Turn;
 use crate::ladder::{Ladder, Work};
-use crate::presence::Speed;
 use crate::shares::cap;
+use crate::speed::{Speed, Tempo};
 
 /// Room for a task that takes a little longer than expected.
 const MARGIN: f64 = 1.2;
@@ -94,7 +93,7 @@ fn began_to_end(turn: &Turn<'_>) -> Option<Millis> {
 
 /// When the round ends at the latest.
 fn ends_at(turn: &Turn<'_>, quorum: &Quorum, since: Millis) -> Millis {
-    let grace = turn.presence.grace(turn.job.recipe.task_samples());
+    let grace = turn.presence.grace();
     let count = quorum.count();
     if is_finishing(turn) || count == 0 {
         return since.saturating_add(grace);
@@ -109,9 +108,8 @@ fn ends_at(turn: &Turn<'_>, quorum: &Quorum, since: Millis) -> Millis {
 pub(crate) struct Plan {
     /// Milliseconds in which somebody slower is awaited; 0 where nobody is.
     shadow: Millis,
-    /// What a whole task takes the one in the middle, and what a task should take; `None` where nobody
-    /// knows.
-    usual: Option<(Millis, f64)>,
+    /// `None` where nobody's speed is known.
+    tempo: Option<Tempo>,
     contributors: usize,
     samples: u64,
     /// Out and in, of this round.
@@ -131,7 +129,7 @@ impl Plan {
         }
         Self {
             shadow: shadow(turn, &quorum),
-            usual: usual(turn),
+            tempo: turn.presence.tempo(turn.job.recipe.task_samples()),
             contributors: quorum.count(),
             samples: by_volunteer.values().sum(),
             by_volunteer,
@@ -141,18 +139,15 @@ impl Plan {
     /// The next task of this volunteer, whose speed is such, where that is known; `None` where there is
     /// nothing for it in this round.
     pub(crate) fn work(&self, volunteer: &VolunteerKey, ladder: &Ladder, speed: Option<Speed>) -> Option<Work> {
-        let Some((usual, target)) = self.usual else {
+        let Some(tempo) = self.tempo else {
             return (!self.by_volunteer.contains_key(volunteer)).then(|| ladder.whole());
         };
-        let whole = |speed: Speed| speed.pace * ladder.whole().samples() as f64;
-        let rung = |speed: Speed| ladder.rung(whole(speed), target, Some(speed.batch));
         let Some(own) = self.by_volunteer.get(volunteer) else {
-            let Some(speed) = speed else { return Some(ladder.first()) };
-            let fitting = ladder.within(rung(speed), whole(speed), GRACE_TASKS * usual as f64);
-            return Some(fitting.unwrap_or_else(|| ladder.least()));
+            return Some(speed.map_or_else(|| ladder.first(), |speed| ladder.task(&speed, tempo)));
         };
         let speed = speed?;
-        let work = ladder.within(rung(speed), whole(speed), self.shadow as f64 / MARGIN)?;
+        let (rung, whole) = (ladder.rung(&speed, tempo.target), speed.millis(ladder.whole().samples()));
+        let work = ladder.within(rung, whole, self.shadow as f64 / MARGIN)?;
         let samples = work.samples();
         let counts_in_full = (own + samples) as f64 <= cap(self.contributors) * (self.samples + samples) as f64;
         counts_in_full.then_some(work)
@@ -163,11 +158,6 @@ impl Plan {
         *self.by_volunteer.entry(volunteer).or_default() += samples;
         self.samples += samples;
     }
-}
-
-fn usual(turn: &Turn<'_>) -> Option<(Millis, f64)> {
-    let samples = turn.job.recipe.task_samples();
-    turn.presence.usual_millis(samples).zip(turn.presence.target_millis(samples))
 }
 
 /// For how long somebody is awaited who has handed in nothing yet, as far as that can be known.

@@ -11,6 +11,7 @@ use potluck_protocol::{Millis, VolunteerKey, limits};
 
 use crate::decide::Turn;
 use crate::ladder::{Ladder, Work};
+use crate::speed::Speed;
 
 /// Tasks that a commit waits for at least, where there are two volunteers or more.
 const TASKS_MIN: u64 = 2;
@@ -46,9 +47,7 @@ pub(crate) fn in_flight(turn: &Turn<'_>) -> u64 {
 
 fn enough(turn: &Turn<'_>, in_flight: u64) -> u64 {
     let least = TASKS_MIN * turn.job.recipe.task_samples();
-    let in_half_a_task = turn.presence.samples_per_milli()
-        * turn.presence.usual_millis(turn.job.recipe.task_samples()).unwrap_or(0) as f64
-        / 2.0;
+    let in_half_a_task = turn.presence.samples_per_milli() * turn.presence.usual_millis() as f64 / 2.0;
     least.max(in_flight / 2).max(in_half_a_task as u64)
 }
 
@@ -65,15 +64,14 @@ fn reached_at(turn: &Turn<'_>, samples: u64) -> Option<Millis> {
 
 /// A tenth of a usual task, so that whoever is about to hand in is not a version late.
 fn grace(turn: &Turn<'_>) -> Millis {
-    (turn.presence.usual_millis(turn.job.recipe.task_samples()).unwrap_or(0) / 10).min(limits::BUFFER_GRACE_MILLIS_MAX)
+    (turn.presence.usual_millis() / 10).min(limits::BUFFER_GRACE_MILLIS_MAX)
 }
 
-/// The next task of a volunteer who takes so long for a whole one: less for the slow, so that what it
-/// hands in is at most half as stale as it may be.
-pub(crate) fn work(turn: &Turn<'_>, ladder: &Ladder, whole: f64) -> Work {
+/// The next task of a volunteer of this speed: less for the slow, so that what it hands in is about half
+/// as stale as it may be.
+pub(crate) fn work(turn: &Turn<'_>, ladder: &Ladder, speed: &Speed) -> Work {
     let Some(commit) = commit_millis(turn) else { return ladder.whole() };
-    let allowed = (limits::STALENESS_MAX / 2 * commit) as f64;
-    ladder.within(ladder.whole(), whole, allowed).unwrap_or_else(|| ladder.least())
+    ladder.filling(speed, (limits::STALENESS_MAX / 2 * commit) as f64)
 }
 
 /// Milliseconds between recent commits, in the mean; `None` while there were too few.

@@ -3,6 +3,7 @@
 use crate::ladder::Ladder;
 use crate::median::{lower_quartile, median};
 use crate::shares::cap;
+use crate::speed::{Tempo, target};
 
 /// A crowd at the moment of a commit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,14 +21,15 @@ pub struct Crowd {
 /// How many usual tasks a round lasts after its first result.
 pub(crate) const GRACE_TASKS: f64 = 2.0;
 
-/// The share of a round that volunteers wait if each takes so long for a whole task, and gets one that
-/// follows its speed. The round ends with its slowest, or when its grace is over; until then whoever
-/// may take another task does so.
+/// The share of a round that volunteers wait if each takes so long for a whole task, and gets the one
+/// that rounds lease at its speed. The round ends with its slowest, or when its grace is over; until
+/// then whoever may take another task does so.
 pub(crate) fn idle_share(task_millis: &[f64], ladder: &Ladder) -> f64 {
-    let usual = median(task_millis.iter().copied());
-    let Some((usual, target)) = usual.zip(lower_quartile(task_millis.iter().copied())) else { return 0.0 };
-    let takes = |&whole: &f64| whole * ladder.share(ladder.rung(whole, target, None));
-    let takes: Vec<f64> = task_millis.iter().map(takes).collect();
+    let Some(target) = lower_quartile(task_millis.iter().copied()).map(target) else { return 0.0 };
+    let takes = |tempo| move |&whole: &f64| whole * ladder.share(ladder.task_of(whole, tempo));
+    let uncut = Tempo { usual: f64::INFINITY, target };
+    let Some(usual) = median(task_millis.iter().map(takes(uncut))) else { return 0.0 };
+    let takes: Vec<f64> = task_millis.iter().map(takes(Tempo { usual, target })).collect();
     let shortest = takes.iter().copied().fold(f64::INFINITY, f64::min);
     if shortest <= 0.0 {
         return 0.0;
@@ -60,21 +62,27 @@ mod tests {
 
     #[test]
     fn whose_work_follows_speed_waits_for_nobody() {
-        check(&[100.0, 200.0], 0.0);
-        check(&[100.0, 200.0, 400.0, 800.0], 0.0);
+        check(&[1_000.0, 2_000.0], 0.0);
+        check(&[1_000.0, 2_000.0, 4_000.0, 8_000.0], 0.0);
+    }
+
+    #[test]
+    fn nobody_gets_less_where_all_are_quick() {
+        // A quarter of a second is no wait: the one who takes 80 ms has a whole task.
+        check(&[10.0, 80.0], 1.0 - (10.0 / 80.0 + 1.0) / 2.0);
     }
 
     #[test]
     fn a_few_wait_for_who_is_slower_than_the_smallest_batch() {
-        check(&[100.0, 1_600.0], 0.25);
-        check(&[100.0, 100.0, 100.0, 3_200.0], 0.5);
+        check(&[1_000.0, 16_000.0], 0.25);
+        check(&[1_000.0, 1_000.0, 1_000.0, 32_000.0], 0.5);
     }
 
     #[test]
     fn among_many_the_fast_take_more_than_one() {
         // Ten may take two tasks each: the fast ones need not wait for the slow one.
-        let mut crowd = [100.0; 10];
-        crowd[9] = 1_600.0;
+        let mut crowd = [1_000.0; 10];
+        crowd[9] = 16_000.0;
         check(&crowd, 0.0);
     }
 }

@@ -196,8 +196,8 @@ impl<'a> Desk<'a> {
                 let round = self.round.get_or_insert_with(|| Plan::of(turn));
                 round.work(volunteer, &self.ladder, speed)
             }
-            (Mode::Buffered, Some(speed)) => Some(buffer::work(turn, &self.ladder, speed.pace * samples as f64)),
-            (Mode::Buffered, None) if turn.presence.target_millis(samples).is_some() => Some(self.ladder.first()),
+            (Mode::Buffered, Some(speed)) => Some(buffer::work(turn, &self.ladder, &speed)),
+            (Mode::Buffered, None) if turn.presence.tempo(samples).is_some() => Some(self.ladder.first()),
             (Mode::Buffered, None) => Some(self.ladder.whole()),
         }
     }
@@ -277,7 +277,7 @@ fn is_training(turn: &Turn<'_>, volunteer: &VolunteerKey) -> bool {
 
 /// Four times what it usually takes, so that only what is lost lapses.
 fn deadline_millis(turn: &Turn<'_>, volunteer: &VolunteerKey, samples: u64) -> Millis {
-    let usual = turn.presence.expected_millis(volunteer, samples);
+    let usual = turn.presence.longest_millis(volunteer, samples);
     usual
         .map_or(limits::LEASE_MILLIS_DEFAULT, |usual| usual.saturating_mul(DEADLINE_FACTOR))
         .clamp(limits::LEASE_MILLIS_MIN, limits::LEASE_MILLIS_MAX)

@@ -60,6 +60,7 @@ mod round;
 mod seats;
 mod shares;
 mod snapshot;
+mod speed;
 mod state;
 mod strategy;
 mod tail;

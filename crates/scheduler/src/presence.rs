@@ -4,15 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use potluck_protocol::{
-    Device, ErrorCode, Millis, Refusal, ServerMessage, Task, TaskId, Verdict, Version, VolunteerKey, limits,
+    Device, ErrorCode, Millis, Refusal, ServerMessage, Task, TaskId, Verdict, Version, VolunteerKey, WaitReason, limits,
 };
 
 use crate::crowd::GRACE_TASKS;
-use crate::median::{lower_quartile, median};
+use crate::ladder::Work;
+use crate::speed::{AtWork, Measured, Speed, Tempo};
 use crate::{Effect, Fact, Input, SessionId};
-
-/// Weight of a new measurement in a volunteer's pace.
-const PACE_EMA: f64 = 0.2;
 
 /// How long something is remembered of a volunteer who left, and of a task without a result: as long
 /// as the longest expiry.
@@ -33,6 +31,8 @@ pub struct Session {
     pub(crate) asked_at: Option<Millis>,
     /// True where it was told to wait since it asked.
     pub(crate) told: bool,
+    /// True where what it was told is that there are enough.
+    is_spare: bool,
     /// When it last asked or handed something in.
     active_at: Option<Millis>,
 }
@@ -42,6 +42,11 @@ impl Session {
     /// next ask it is still at work.
     pub(crate) fn is_active(&self, now: Millis) -> bool {
         self.asked_at.is_some() || self.active_at.is_some_and(|at| now < at.saturating_add(limits::ORPHAN_MILLIS))
+    }
+
+    /// True while it takes part: it waits for work, but not for a seat.
+    fn is_at_work(&self, now: Millis) -> bool {
+        !self.is_spare && self.is_active(now)
     }
 
     /// It was told that the job is finished. A volunteer leaves then; who is trusted stays, and has
@@ -61,30 +66,10 @@ struct Running {
     session: SessionId,
     volunteer: VolunteerKey,
     leased_at: Millis,
-    samples: u64,
-    batch: u32,
-}
-
-/// How fast a volunteer was.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Speed {
-    /// Milliseconds a sample, the way to and fro included, as an exponential moving average.
-    pub(crate) pace: f64,
-    /// Samples a step of the last task that came back.
-    pub(crate) batch: u32,
-    /// True where that was the first.
-    is_first: bool,
-}
-
-/// The paces of those who are there.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Here {
-    /// Milliseconds a sample of the one in the middle; `None` where nobody's is known.
-    usual: Option<f64>,
-    /// Of the one at the lower quartile.
-    quick: Option<f64>,
-    /// What all together do.
-    samples_per_milli: f64,
+    work: Work,
+    version: Version,
+    /// Its result may still come, but nobody counts on it.
+    has_lapsed: bool,
 }
 
 /// What was last broadcast of the job's progress.
@@ -101,8 +86,9 @@ pub struct Presence {
     absent: BTreeMap<VolunteerKey, Millis>,
     running: BTreeMap<TaskId, Running>,
     speeds: BTreeMap<VolunteerKey, Speed>,
-    /// Those of volunteers who are there, summed up when one changes: decisions ask often.
-    here: Here,
+    /// Those of volunteers who are at work, summed up when one changes, and at each tick: decisions ask
+    /// often.
+    at_work: AtWork,
     /// The version that a merge is making.
     merging: Option<Version>,
     /// Refusals that ended a lease, newest last.
@@ -125,15 +111,21 @@ impl Presence {
                 }
             }
             Input::Asked { session } => {
-                if let Some(session) = self.sessions.get_mut(session) {
-                    session.asked_at.get_or_insert(now);
-                    session.told = false;
-                    session.active_at = Some(now);
+                let Some(session) = self.sessions.get_mut(session) else { return };
+                let was_at_work = session.is_at_work(now);
+                session.asked_at.get_or_insert(now);
+                session.told = false;
+                session.active_at = Some(now);
+                if !was_at_work && session.is_at_work(now) && self.speeds.contains_key(&session.volunteer) {
+                    self.sum_up(now);
                 }
             }
             Input::Left { session } => self.leave(*session, now),
             Input::Room { is_there } => self.is_full = !is_there,
-            Input::Tick => self.forget(now),
+            Input::Tick => {
+                self.forget(now);
+                self.sum_up(now);
+            }
             Input::Result { session, .. } => {
                 if let Some(session) = self.sessions.get_mut(session) {
                     session.active_at = Some(now);
@@ -145,12 +137,22 @@ impl Presence {
 
     fn join(&mut self, id: SessionId, volunteer: VolunteerKey, trusted: bool, now: Millis) {
         self.leave(id, now);
-        let (device, joined_at) = (None, now);
-        let session = Session { volunteer, trusted, device, joined_at, asked_at: None, told: false, active_at: None };
+        let session = Session {
+            volunteer,
+            trusted,
+            device: None,
+            joined_at: now,
+            asked_at: None,
+            told: false,
+            is_spare: false,
+            active_at: None,
+        };
         self.sessions.insert(id, session);
         self.by_volunteer.entry(volunteer).or_default().insert(id);
         self.absent.remove(&volunteer);
-        self.sum_up();
+        if self.speeds.contains_key(&volunteer) {
+            self.sum_up(now);
+        }
     }
 
     fn leave(&mut self, id: SessionId, now: Millis) {
@@ -160,8 +162,8 @@ impl Presence {
         if ids.is_empty() {
             self.by_volunteer.remove(&volunteer);
             self.absent.insert(volunteer, now);
-            self.sum_up();
         }
+        self.sum_up(now);
     }
 
     fn forget(&mut self, now: Millis) {
@@ -196,6 +198,11 @@ impl Presence {
         for fact in facts {
             match fact {
                 Fact::ResultAccepted { task, samples, .. } => self.measure(*task, Some(*samples), now),
+                Fact::TaskLapsed { task, released: false, .. } => {
+                    if let Some(running) = self.running.get_mut(task) {
+                        running.has_lapsed = true;
+                    }
+                }
                 Fact::Evaluated { task, .. } | Fact::TaskLapsed { task, released: true, .. } => {
                     self.running.remove(task);
                 }
@@ -210,12 +217,16 @@ impl Presence {
         match message {
             ServerMessage::Lease(lease) => {
                 session.asked_at = None;
-                let Task { steps, batch, .. } = lease.task;
-                let samples = u64::from(steps) * u64::from(batch);
-                let running = Running { session: id, volunteer: session.volunteer, leased_at: now, samples, batch };
+                session.is_spare = false;
+                let Task { steps, batch, base_version: version, .. } = lease.task;
+                let (volunteer, work) = (session.volunteer, Work { steps, batch });
+                let running = Running { session: id, volunteer, leased_at: now, work, version, has_lapsed: false };
                 self.running.insert(lease.task.id, running);
             }
-            ServerMessage::Wait { .. } => session.told = true,
+            ServerMessage::Wait { reason, .. } => {
+                session.told = true;
+                session.is_spare = *reason == WaitReason::Enough;
+            }
             ServerMessage::Finished => session.note_the_end(),
             ServerMessage::Verdict(Verdict { task, refusal: Some(refusal), .. }) => {
                 let volunteer = session.volunteer;
@@ -240,23 +251,25 @@ impl Presence {
         }
     }
 
-    fn sum_up(&mut self) {
-        let samples_per_milli = self.paces_here().map(|pace| 1.0 / pace).sum();
-        let (usual, quick) = (median(self.paces_here()), lower_quartile(self.paces_here()));
-        self.here = Here { usual, quick, samples_per_milli };
+    /// Where nobody's speed is known of those who are at work, all who are there stand for them.
+    fn sum_up(&mut self, now: Millis) {
+        let holders = self.running.values().filter(|running| !running.has_lapsed).map(|running| running.volunteer);
+        let holders: BTreeSet<VolunteerKey> = holders.collect();
+        let works = |id: &SessionId| self.sessions.get(id).is_some_and(|session| session.is_at_work(now));
+        let here = self.by_volunteer.iter().filter_map(|(of, ids)| Some((of, ids, *self.speeds.get(of)?)));
+        let at_work = here.clone().filter(|(of, ids, _)| holders.contains(*of) || ids.iter().any(works));
+        let at_work = AtWork::of(at_work.map(|(.., speed)| speed));
+        self.at_work = if at_work.is_known() { at_work } else { AtWork::of(here.map(|(.., speed)| speed)) };
     }
 
     /// A task came back after training on so many samples, or too late for anybody to know.
     fn measure(&mut self, task: TaskId, done: Option<u64>, now: Millis) {
-        let Some(Running { volunteer, leased_at, samples, batch, .. }) = self.running.remove(&task) else { return };
+        let Some(Running { volunteer, leased_at, work, version, .. }) = self.running.remove(&task) else { return };
         let took = now.saturating_sub(leased_at) as f64;
-        let measured = took / done.unwrap_or(samples).max(1) as f64;
-        let before = self.speeds.get(&volunteer);
-        // The first task also fetches the program and a whole version, and makes a plan.
-        let average = |before: &Speed| before.pace + PACE_EMA * (measured - before.pace);
-        let pace = before.filter(|before| !before.is_first).map_or(measured, average);
-        self.speeds.insert(volunteer, Speed { pace, batch, is_first: before.is_none() });
-        self.sum_up();
+        let task = Measured { took, done: done.unwrap_or(work.samples()), work, version };
+        let before = self.speed_of(&volunteer);
+        self.speeds.insert(volunteer, Speed::after(before, &task));
+        self.sum_up(now);
     }
 }
 
@@ -275,7 +288,7 @@ impl Presence {
 
     /// Training samples a second, from its tasks so far, the way to and fro included.
     pub fn speed(&self, volunteer: &VolunteerKey) -> Option<f32> {
-        self.pace(volunteer).filter(|&pace| pace > 0.0).map(|pace| (1000.0 / pace) as f32)
+        self.speed_of(volunteer).filter(|speed| speed.pace > 0.0).map(|speed| (1000.0 / speed.pace) as f32)
     }
 }
 
@@ -337,46 +350,41 @@ impl Presence {
         self.speeds.get(volunteer).copied()
     }
 
-    fn pace(&self, volunteer: &VolunteerKey) -> Option<f64> {
-        self.speed_of(volunteer).map(|speed| speed.pace)
-    }
-
     /// Milliseconds that this volunteer takes for so many samples, where that is known.
     pub(crate) fn expected_millis(&self, volunteer: &VolunteerKey, samples: u64) -> Option<Millis> {
-        self.pace(volunteer).map(|pace| (pace * samples as f64) as Millis)
+        self.speed_of(volunteer).map(|speed| speed.millis(samples) as Millis)
     }
 
-    /// What the one in the middle of those who are there takes for a task of so many samples, at least
-    /// a millisecond; `None` where nobody's pace is known.
-    pub(crate) fn usual_millis(&self, samples: u64) -> Option<Millis> {
-        self.here.usual.map(|pace| ((pace * samples as f64) as Millis).max(1))
+    /// What it may well take: no less than its tasks do, though this one is smaller.
+    pub(crate) fn longest_millis(&self, volunteer: &VolunteerKey, samples: u64) -> Option<Millis> {
+        self.speed_of(volunteer).map(|speed| speed.millis(samples).max(speed.took) as Millis)
     }
 
-    /// What a task should take where a whole one has so many samples: what it takes the one at the lower
-    /// quartile, so that the fast, who do most of the work, need not wait; but a round waits for a moment
-    /// anyway. `None` where nobody's pace is known.
-    pub(crate) fn target_millis(&self, samples: u64) -> Option<f64> {
-        self.here.quick.map(|pace| (pace * samples as f64).max((limits::ROUND_GRACE_MILLIS_MIN / 4) as f64))
+    /// What the last task of the one in the middle takes, of those who are at work; 0 where nobody's
+    /// speed is known.
+    pub(crate) fn usual_millis(&self) -> Millis {
+        self.at_work.usual().unwrap_or(0.0) as Millis
     }
 
-    /// Milliseconds a sample of those who are there and whose pace is known.
-    fn paces_here(&self) -> impl Iterator<Item = f64> {
-        self.by_volunteer.keys().filter_map(|volunteer| self.pace(volunteer)).filter(|&pace| pace > 0.0)
+    /// What tasks take those who are at work, and should take, where a whole one has so many samples;
+    /// `None` where nobody's speed is known.
+    pub(crate) fn tempo(&self, samples: u64) -> Option<Tempo> {
+        self.at_work.tempo(samples)
     }
 
-    /// What all who are there do in a millisecond.
+    /// What all who are at work do in a millisecond.
     pub(crate) fn samples_per_milli(&self) -> f64 {
-        self.here.samples_per_milli
+        self.at_work.samples_per_milli
     }
 
-    /// What each of those who are there takes for a task of so many samples.
+    /// What each of those who are at work takes for a task of so many samples.
     pub(crate) fn task_millis(&self, samples: u64) -> Vec<f64> {
-        self.paces_here().map(|pace| pace * samples as f64).collect()
+        self.at_work.task_millis(samples)
     }
 
-    /// How long a round of tasks of so many samples waits for others after its first result.
-    pub(crate) fn grace(&self, samples: u64) -> Millis {
-        let usual = self.usual_millis(samples).unwrap_or(0) as f64;
+    /// How long a round waits for others after its first result.
+    pub(crate) fn grace(&self) -> Millis {
+        let usual = self.at_work.usual().unwrap_or(0.0);
         ((GRACE_TASKS * usual) as Millis).clamp(limits::ROUND_GRACE_MILLIS_MIN, limits::ROUND_GRACE_MILLIS_MAX)
     }
 

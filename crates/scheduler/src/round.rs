@@ -99,10 +99,7 @@ fn crowd_after(turn: &Turn<'_>, is_stale: bool) -> Crowd {
 
 /// True from when no result can make another version any more: the job ends and its grace is over.
 pub(crate) fn is_closed(turn: &Turn<'_>) -> bool {
-    let over = |at: Millis| {
-        turn.now
-            >= at.max(turn.presence.started_at()).saturating_add(turn.presence.grace(turn.job.recipe.task_samples()))
-    };
+    let over = |at: Millis| turn.now >= at.max(turn.presence.started_at()).saturating_add(turn.presence.grace());
     turn.state.phase() == Phase::Finished || turn.state.finishing_at().is_some_and(over)
 }
 

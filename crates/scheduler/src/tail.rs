@@ -33,7 +33,7 @@ pub(crate) fn late<'a>(turn: &Turn<'a>) -> Vec<Late<'a>> {
 /// How long it is until this is handed in: as long as may be where it should have been already.
 fn left(turn: &Turn<'_>, leased: &Leased) -> Millis {
     let since = turn.now.saturating_sub(leased.leased_at);
-    match turn.presence.expected_millis(&leased.volunteer, leased.samples()) {
+    match turn.presence.longest_millis(&leased.volunteer, leased.samples()) {
         Some(usual) if since as f64 > OVERDUE * usual as f64 => Millis::MAX,
         Some(usual) => usual.saturating_sub(since),
         None => leased.deadline_at.saturating_sub(turn.now),

@@ -9,6 +9,7 @@ mod modes;
 mod owner;
 mod results;
 mod rounds;
+mod speeds;
 mod tail;
 
 use potluck_protocol::Recipe;

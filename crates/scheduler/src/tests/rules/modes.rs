@@ -142,6 +142,8 @@ fn a_round_ends_soon_after_three_quarters() {
          0 ask d
          8000 done a 1
          8000 done b 2
+         8000 ask a
+         8000 ask b
          9000 done c 3
          12999 tick
          13000 tick",
@@ -207,7 +209,7 @@ fn among_many_the_fast_get_more_while_a_slower_one_is_awaited() {
                 accepted 11: 256 samples
                 -> a: thanks for 11, 2 tasks and 512 samples so far
             14000 ask a
-                -> a: lease 21, train v1 on 0.384 0.65 0.390 0.357, 5000 ms
+                -> a: lease 21, train v1 on 0.357 0.75 0.120 0.234, 5000 ms
             15000 done a 21
                 accepted 21: 256 samples
                 -> a: thanks for 21, 3 tasks and 768 samples so far
@@ -220,18 +222,32 @@ fn among_many_the_fast_get_more_while_a_slower_one_is_awaited() {
 #[test]
 fn a_slow_one_gets_a_smaller_batch() {
     let mut script = "0 join a\n0 join b\n0 join c\n0 ask a\n0 ask b\n0 ask c\n".to_owned();
-    script += "1000 done a 1\n1000 done b 2\n2900 done c 3\n2900 merged\n2900 ask c\n5000 done c 4";
+    script += "1000 done a 1\n1000 done b 2\n2900 done c 3\n2900 merged\n2900 ask c\n2900 ask a\n3900 done a 5\n";
+    script += "3900 ask a\n5800 done c 4\n5800 merged\n5800 ask c";
+    // After its first task it may just have made a plan.
     check(
         StrategyName::Rounds,
         &script,
-        2,
+        7,
         expect![[r#"
             2900 ask c
-                -> c: lease 4, train v1 on 0.159, batch 8, 5000 ms
-            5000 done c 4
-                accepted 4: 64 samples
-                -> c: thanks for 4, 2 tasks and 320 samples so far
-                merge v2, momentum 0.6: 4 100%
+                -> c: lease 4, train v1 on 0.159 0.43 0.177 0.161, 11600 ms
+            2900 ask a
+                -> a: lease 5, train v1 on 0.218 0.84 0.38 0.145, 5000 ms
+            3900 done a 5
+                accepted 5: 256 samples
+                -> a: thanks for 5, 2 tasks and 512 samples so far
+            3900 ask a
+                -> a: wait 1000 ms, Round
+            5800 done c 4
+                accepted 4: 256 samples
+                -> c: thanks for 4, 2 tasks and 512 samples so far
+                merge v2, momentum 0.6: 4 50% 5 50%
+            5800 merged
+                committed v2: 4 50% 5 50%
+                -> a: lease 6, train v2 on 0.379 0.296 0.174 0.164, 5000 ms
+            5800 ask c
+                -> c: lease 7, train v2 on 0.246, batch 8, 11600 ms
         "#]],
     );
 }
@@ -357,14 +373,14 @@ fn a_crowd_that_rounds_keep_waiting_changes_the_mode_and_a_restart_keeps_it() {
             32800 join a
             32800 join b
             32800 ask a
-                -> a: lease 17, train v8 on 0.343 0.391 0.175 0.387, 45000 ms
+                -> a: lease 17, train v8 on 0.387 0.249 0.259 0.173, 45000 ms
             32800 ask b
-                -> b: lease 18, train v8 on 0.249 0.259 0.173 0.279, 45000 ms
+                -> b: lease 18, train v8 on 0.279 0.345 0.215 0.133, 45000 ms
             33800 done a 17
                 accepted 17: 256 samples
                 -> a: thanks for 17, 9 tasks and 2304 samples so far
             33800 ask a
-                -> a: lease 19, train v8 on 0.345 0.215 0.133 0.186, 5000 ms
+                -> a: lease 19, train v8 on 0.186 0.301 0.50 0.366, 5000 ms
         "#]],
     );
 }

@@ -216,7 +216,7 @@ fn a_result_that_comes_while_merging_waits_for_the_next_commit() {
                 -> b: wait 1000 ms, Round
             1150 merged
                 committed v1: 1 100%
-                -> b: lease 3, train v1 on 0.2, batch 8, 5000 ms
+                -> b: lease 3, train v1 on 0.2 0.3 0.10 0.6, 5000 ms
         "#]],
     );
 }
