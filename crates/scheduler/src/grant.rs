@@ -110,12 +110,13 @@ impl<'a> Desk<'a> {
             Mode::Buffered => buffer::in_flight(turn),
         };
         let busy = state.pending().len() + state.all_leases().open_count();
+        let ladder = Ladder::of(&turn.job.recipe, turn.job.block_samples());
         Self {
             last_task: state.all_leases().last(),
             evaluations: due_evaluations(turn),
             supply: state.blocks().supply(),
-            ladder: Ladder::of(&turn.job.recipe, turn.job.block_samples()),
-            seats: Seats::of(turn),
+            seats: Seats::of(turn, &ladder),
+            ladder,
             closed: closed(turn),
             room: limits::PENDING_UPDATES_MAX.saturating_sub(busy),
             samples_left: turn.job.recipe.budget_samples.saturating_sub(state.samples() + pending + out_now),

@@ -27,13 +27,16 @@ pub struct Session {
     pub device: Option<Device>,
     /// When it came.
     pub joined_at: Millis,
+    /// Since when it is in the queue for a seat: since it came, or since its volunteer last left a task
+    /// undone.
+    pub(crate) queued_at: Millis,
     /// When it asked for work that it did not get yet.
     pub(crate) asked_at: Option<Millis>,
     /// True where it was told to wait since it asked.
     pub(crate) told: bool,
     /// True where what it was told is that there are enough.
     is_spare: bool,
-    /// When it last asked or handed something in.
+    /// When it last asked, or handed in something that counts.
     active_at: Option<Millis>,
 }
 
@@ -126,12 +129,11 @@ impl Presence {
                 self.forget(now);
                 self.sum_up(now);
             }
-            Input::Result { session, .. } => {
-                if let Some(session) = self.sessions.get_mut(session) {
-                    session.active_at = Some(now);
-                }
-            }
-            Input::Released { .. } | Input::Bye { .. } | Input::Merged { .. } | Input::Control(_) => {}
+            Input::Result { .. }
+            | Input::Released { .. }
+            | Input::Bye { .. }
+            | Input::Merged { .. }
+            | Input::Control(_) => {}
         }
     }
 
@@ -142,6 +144,7 @@ impl Presence {
             trusted,
             device: None,
             joined_at: now,
+            queued_at: now,
             asked_at: None,
             told: false,
             is_spare: false,
@@ -198,11 +201,7 @@ impl Presence {
         for fact in facts {
             match fact {
                 Fact::ResultAccepted { task, samples, .. } => self.measure(*task, Some(*samples), now),
-                Fact::TaskLapsed { task, released: false, .. } => {
-                    if let Some(running) = self.running.get_mut(task) {
-                        running.has_lapsed = true;
-                    }
-                }
+                Fact::TaskLapsed { task, released: false, .. } => self.note_lapse(*task, now),
                 Fact::Evaluated { task, .. } | Fact::TaskLapsed { task, released: true, .. } => {
                     self.running.remove(task);
                 }
@@ -232,7 +231,31 @@ impl Presence {
                 let volunteer = session.volunteer;
                 self.note_refusal(*task, volunteer, refusal, facts, now);
             }
+            ServerMessage::Verdict(Verdict { task, .. }) => {
+                // The same result once more is no sign of work.
+                let is_news = |fact: &Fact| matches!(fact, Fact::ResultAccepted { task: of, .. } if of == task);
+                if facts.iter().any(is_news) {
+                    session.active_at = Some(now);
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// A task was left undone. Whoever only asks would else keep a seat from those who work.
+    fn note_lapse(&mut self, task: TaskId, now: Millis) {
+        let Some(running) = self.running.get_mut(&task) else { return };
+        running.has_lapsed = true;
+        let volunteer = running.volunteer;
+        self.queue_again(volunteer, now);
+    }
+
+    /// The volunteer is the last of those who want a seat.
+    fn queue_again(&mut self, volunteer: VolunteerKey, now: Millis) {
+        for id in self.by_volunteer.get(&volunteer).into_iter().flatten() {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.queued_at = now;
+            }
         }
     }
 
@@ -242,6 +265,7 @@ impl Presence {
         if refusal.code == ErrorCode::LeaseExpired {
             self.measure(task, None, now);
         }
+        self.queue_again(from, now);
         let ended = |f: &Fact| matches!(f, Fact::TaskLapsed { task: of, released: true, .. } if *of == task);
         if facts.iter().any(ended) {
             self.refusals.push_back((task, from, refusal.clone()));

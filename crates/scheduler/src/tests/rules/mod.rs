@@ -9,6 +9,7 @@ mod modes;
 mod owner;
 mod results;
 mod rounds;
+mod seats;
 mod speeds;
 mod tail;
 

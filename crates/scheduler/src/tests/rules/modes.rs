@@ -1,7 +1,7 @@
 //! Modes: buffers that wait for nobody, rounds that give the fast more, and the change between them.
 
 use expect_test::{Expect, expect};
-use potluck_protocol::{Recipe, StrategyName};
+use potluck_protocol::StrategyName;
 
 use crate::Fact;
 use crate::tests::fixture::{created, recipe};
@@ -302,50 +302,6 @@ fn a_newcomer_starts_small_and_has_its_place_after_two_tasks() {
                 -> b: lease 6, train v3 on 0.177 0.161 0.218 0.84, 5000 ms
         "#]],
     );
-}
-
-#[test]
-fn who_is_one_too_many_steps_in_when_somebody_leaves_and_keeps_the_place() {
-    // Of use are 2,000 / (30 x 256) volunteers; four may train in any case.
-    let mut stage = Stage::of(created(7, Recipe { budget_samples: 2_000, ..recipe() }, 400));
-    let script = "0 join a
-        1 join b
-        2 join c
-        3 join d
-        4 join e
-        5 ask a
-        5 ask b
-        5 ask c
-        5 ask d
-        5 ask e
-        6 bye b
-        6 left b
-        7 tick
-        1000 done a 1
-        1000 tick
-        1001 ask a
-        1002 join b
-        1002 ask b";
-    script.lines().map(str::trim).for_each(|line| stage.run(line));
-    expect![[r#"
-        5 ask e
-            -> e: wait 5000 ms, Enough
-        6 bye b
-            released 2
-        6 left b
-            -> e: lease 5, train v0 on 0.156 0.201 0.348 0.355, 45000 ms
-        7 tick
-        1000 done a 1
-            accepted 1: 256 samples
-            -> a: thanks for 1, 1 tasks and 256 samples so far
-        1000 tick
-        1001 ask a
-            -> a: wait 1000 ms, Round
-        1002 join b
-        1002 ask b
-            -> b: wait 5000 ms, Enough
-    "#]]
-    .assert_eq(&stage.tail(9));
 }
 
 #[test]
