@@ -19,9 +19,10 @@ prop_compose! {
         stops in prop::bool::weighted(0.1),
         strategy in prop::sample::select(vec![StrategyName::Auto, StrategyName::Rounds, StrategyName::Buffered]),
         extends in prop::bool::weighted(0.3),
+        silent in 0u8..5,
     ) -> Plan {
         let recipe = Recipe { budget_samples: tasks * 256, target_accuracy: target, ..recipe() };
-        Plan { seed, volunteers, recipe, strategy, train_blocks, chaos_millis, stops, extends }
+        Plan { seed, volunteers, silent, recipe, strategy, train_blocks, chaos_millis, stops, extends }
     }
 }
 
@@ -59,6 +60,7 @@ fn an_undisturbed_job_wastes_nothing() {
     let plan = Plan {
         seed: 3,
         volunteers: 3,
+        silent: 0,
         recipe: Recipe { budget_samples: 40 * 256, ..recipe() },
         strategy: StrategyName::Rounds,
         train_blocks: 12,

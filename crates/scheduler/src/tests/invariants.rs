@@ -32,8 +32,6 @@ pub(super) struct Auditor {
     mode: Mode,
     /// True where the recipe had no outer momentum at some moment since the last commit.
     was_plain: bool,
-    /// True where the owner has changed the recipe.
-    is_changed: bool,
     train_blocks: u32,
     trusted: BTreeSet<VolunteerKey>,
     leases: BTreeMap<TaskId, Lease>,
@@ -59,7 +57,6 @@ impl Auditor {
             recipe,
             mode,
             was_plain: false,
-            is_changed: false,
             train_blocks,
             trusted,
             leases: BTreeMap::new(),
@@ -145,9 +142,11 @@ impl Auditor {
             assert!(!self.is_paused && !self.is_stopped && self.samples < self.recipe.budget_samples);
             assert_eq!(*base_version, self.version);
             assert!((limits::TASK_STEPS_MIN..=self.recipe.steps).contains(steps));
-            self.size((*steps, *batch), blocks.len());
+            self.size((*steps, *batch), blocks);
             assert!(*lr_start <= self.recipe.lr && lr_end <= lr_start && *lr_end > 0.0);
             self.training_lease(*task, *volunteer, blocks);
+        } else {
+            assert_eq!((*steps, *batch), (0, self.recipe.batch));
         }
         let lease = Lease {
             volunteer: *volunteer,
@@ -163,16 +162,26 @@ impl Auditor {
         self.leases.insert(*task, lease);
     }
 
-    /// A batch is the recipe's or one of three smaller ones, and no task leaves a part of its blocks out
-    /// that a whole one would not. A copy of somebody's work may be of an older recipe.
-    fn size(&self, (steps, batch): (u32, u32), block_count: usize) {
+    /// A batch is the recipe's or one of three smaller ones, steps are fewer with the smallest alone, and
+    /// no task leaves a part of its blocks out, or takes more than an eighth of its samples twice, where
+    /// a whole one would not. A copy of somebody's work is as large as that, as far as the recipe lets it
+    /// by now.
+    fn size(&self, (steps, batch): (u32, u32), blocks: &[BlockRef]) {
         let Recipe { steps: steps_max, batch: batch_max, .. } = self.recipe;
-        assert!((1..=batch_max).contains(&batch));
+        let original = self.live.get(&blocks[0]).map(|task| &self.leases[task]).filter(|lease| lease.blocks == blocks);
+        if let Some(lease) = original {
+            return assert_eq!((steps, batch), (lease.steps.min(steps_max), lease.batch.min(batch_max)), "a copy");
+        }
+        let rungs = [1, 2, 4, 8].map(|divisor| (batch_max / divisor).max(1));
+        assert!(rungs.contains(&batch), "{batch} is no rung of {batch_max}");
         let (samples, whole) = (steps * batch, steps_max * batch_max);
-        let of_blocks = BLOCK_SAMPLES * block_count as u32;
-        let is_on_ladder = [1, 2, 4, 8].iter().any(|divisor| (batch_max / divisor).max(1) == batch);
-        assert!(self.is_changed || is_on_ladder, "{batch} is no rung of {batch_max}");
-        assert!(self.is_changed || of_blocks <= samples || of_blocks > whole, "{of_blocks} in {samples}");
+        let of_blocks = BLOCK_SAMPLES * blocks.len() as u32;
+        assert!(of_blocks <= samples || of_blocks > whole, "{of_blocks} in {samples}");
+        let repeats = |samples: u32| samples % BLOCK_SAMPLES * 8 > samples;
+        assert!(!repeats(samples) || repeats(whole), "{samples} of blocks of {BLOCK_SAMPLES}");
+        let may = |rung: u32| steps_max * rung >= BLOCK_SAMPLES && (!repeats(steps_max * rung) || repeats(whole));
+        let is_smallest = !rungs.iter().any(|&rung| rung < batch && may(rung));
+        assert!(steps == steps_max || is_smallest, "{steps} of {steps_max} steps of {batch}");
     }
 
     fn training_lease(&mut self, task: TaskId, volunteer: VolunteerKey, blocks: &[BlockRef]) {
@@ -274,7 +283,6 @@ impl Auditor {
         }
         assert!(self.finished.is_none(), "only another goal changes anything of a finished job");
         self.was_plain |= recipe.outer.momentum == 0.0;
-        self.is_changed = true;
         self.recipe = recipe.clone();
     }
 

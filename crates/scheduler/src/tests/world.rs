@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use potluck_protocol::{
     Millis, OuterChange, Recipe, RecipeChange, ServerMessage, Split, Statement, StrategyName, TaskId, TaskKind,
-    UpdateEncoding, VolunteerKey, limits,
+    UpdateEncoding, VolunteerKey, WaitReason, limits,
 };
 
 use super::fixture::{EPOCH, blob, created, evaluated, key, result, trained};
 use super::invariants::Auditor;
 use crate::random::SplitMix;
-use crate::{Contribution, Control, Core, Effect, Fact, Input, SessionId, State, UpdateFacts, named};
+use crate::seats::SEATS_MIN;
+use crate::{
+    Contribution, Control, Core, Effect, Fact, Input, SessionId, State, UpdateFacts, named, useful_volunteers,
+};
 
 /// After the trouble everybody is back within this.
 const CALM_DOWN_MILLIS: Millis = 30_000;
@@ -18,11 +21,16 @@ const CALM_DOWN_MILLIS: Millis = 30_000;
 /// The only trusted key.
 const EVALUATOR: u8 = 255;
 
+/// The first of those who ask and never finish anything.
+const SILENT: u8 = 100;
+
 /// What a run is about.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) seed: u64,
     pub(super) volunteers: u8,
+    /// Beside them those who ask and never finish anything.
+    pub(super) silent: u8,
     pub(super) recipe: Recipe,
     pub(super) strategy: StrategyName,
     pub(super) train_blocks: usize,
@@ -48,6 +56,8 @@ type Report = (Statement, Option<UpdateFacts>);
 struct Agent {
     key: VolunteerKey,
     is_trusted: bool,
+    /// Asks, and never finishes anything.
+    is_silent: bool,
     /// Connected and silent for good: a laptop that sleeps behind a socket that stays open.
     is_frozen: bool,
     session: Option<SessionId>,
@@ -115,6 +125,7 @@ impl World {
         world.at(250, Event::Tick);
         world.at(100, Event::Trouble);
         world.add(EVALUATOR);
+        (0..world.plan.silent).for_each(|n| world.add(SILENT + n));
         (1..=world.plan.volunteers).for_each(|n| world.add(n));
         world
     }
@@ -124,6 +135,7 @@ impl World {
         self.agents.push(Agent {
             key: key(name),
             is_trusted: name == EVALUATOR,
+            is_silent: (SILENT..SILENT + 10).contains(&name),
             is_frozen: false,
             session: None,
             pace,
@@ -267,6 +279,8 @@ impl World {
             return;
         }
         match message {
+            // It asks for the next as if it were done.
+            ServerMessage::Lease(_) if self.agents[agent].is_silent => self.at(1_000, Event::Ask(agent, session)),
             ServerMessage::Lease(lease) => {
                 let evaluates = if let TaskKind::Evaluate { split } = lease.task.kind { Some(split) } else { None };
                 self.agents[agent].held.push(Held {
@@ -285,13 +299,30 @@ impl World {
                 }
                 self.at(takes, Event::Finish(agent, lease.task.id));
             }
-            ServerMessage::Wait { retry_millis, .. } => self.at(*retry_millis, Event::Ask(agent, session)),
+            ServerMessage::Wait { retry_millis, reason } => {
+                if *reason == WaitReason::Enough {
+                    self.check_seats(self.agents[agent].key);
+                }
+                self.at(*retry_millis, Event::Ask(agent, session));
+            }
             ServerMessage::Verdict(_) if self.agents[agent].held.is_empty() => {
                 let delay = self.random.below(20);
                 self.at(delay, Event::Ask(agent, session));
             }
             _ => {}
         }
+    }
+
+    /// Somebody was told that there are enough: so many others are at work, or wait for it.
+    fn check_seats(&self, volunteer: VolunteerKey) {
+        let (state, presence) = (self.core.state(), self.core.presence());
+        let holds = |of: &VolunteerKey| state.leases().any(|(_, leased)| leased.trains() && leased.volunteer == *of);
+        let sessions = presence.connected().map(|(_, session)| session).filter(|session| !session.trusted);
+        let seated = sessions.filter(|session| session.is_active(self.now) || holds(&session.volunteer));
+        let others: BTreeSet<VolunteerKey> =
+            seated.map(|session| session.volunteer).filter(|of| *of != volunteer).collect();
+        let least = useful_volunteers(&self.auditor.recipe).max(SEATS_MIN);
+        assert!(others.len() as u64 >= least, "enough are {least}, and there are {others:?}");
     }
 
     fn ask(&mut self, agent: usize, session: SessionId) {
