@@ -210,7 +210,7 @@ impl Actor {
                     None => return Ok(()),
                 },
                 _ = ticks.tick() => {
-                    self.last_shown = self.view();
+                    self.refresh();
                     if self.chores.is_awaited() {
                         self.chores.start();
                     }
@@ -577,12 +577,21 @@ impl Actor {
 
     /// What pages see. Only asked for where everything in memory is durable.
     fn view(&mut self) -> Shown {
-        let refused = self.outlets.refusals.all();
-        if self.shown.as_ref().is_none_or(|shown| shown.refused != refused) {
-            let room = self.stores.disk.room();
+        if self.shown.is_none() {
+            let (room, refused) = (self.stores.disk.room(), self.outlets.refusals.all());
             self.shown = board::job(&self.core, &self.card, self.journal.head(), room, refused).map(Arc::new);
         }
         self.shown.clone()
+    }
+
+    /// Shows what was refused since the last tick: anybody can be refused, and none of them is to make
+    /// what all pages share be made anew.
+    fn refresh(&mut self) {
+        let refused = self.outlets.refusals.all();
+        if self.shown.take_if(|shown| shown.refused != refused).is_some() {
+            self.outlets.changes.send_modify(|revision| *revision += 1);
+        }
+        self.last_shown = self.view();
     }
 
     /// Forgets what nothing needs any more.

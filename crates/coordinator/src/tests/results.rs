@@ -44,7 +44,7 @@ async fn check_verdict(spoil: impl FnOnce(&mut Statement), expected: ErrorCode) 
 async fn is_counted(site: &Site, code: ErrorCode) {
     let code = serde_json::to_value(code).expect("a name");
     let code = code.as_str().expect("a name");
-    assert_eq!(site.job().await["refused"], serde_json::json!({ code: 1 }));
+    site.until(|job| job["refused"] == serde_json::json!({ code: 1 })).await;
     let metrics = String::from_utf8(site.get("/metrics").await.body).expect("text");
     let expected = format!("potluck_refusals_total{{job=\"tiny\",code=\"{code}\"}} 1\n");
     assert!(metrics.contains(&expected), "{metrics}");
@@ -151,7 +151,8 @@ async fn somebody_elses_task_is_refused() {
     thief.put(&lease, &update).await.refused(403, "not_your_task");
     let signed = thief.sign(&thief.statement(&lease, &update));
     assert_eq!(refusal(&thief.hand_in(signed).await), ErrorCode::NotYourTask);
-    assert_eq!(site.job().await["refused"], serde_json::json!({ "not_your_task": 2 }), "the upload, and the result");
+    // The upload, and the result.
+    site.until(|job| job["refused"] == serde_json::json!({ "not_your_task": 2 })).await;
     assert!(holder.work(&lease).await.accepted);
 }
 

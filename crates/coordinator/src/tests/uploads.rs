@@ -90,7 +90,22 @@ async fn strangers_and_unknown_tasks_are_refused() {
     let path = "/api/v1/jobs/nothing/tasks/1/update";
     site.request("PUT", path, &[], &update).await.refused(404, "unknown_job");
     let expected = serde_json::json!({ "bad_request": 1, "not_your_task": 1, "unknown_task": 2 });
-    assert_eq!(site.job().await["refused"], expected);
+    site.until(|job| job["refused"] == expected).await;
+}
+
+#[tokio::test]
+async fn a_refusal_makes_no_page_anew() {
+    leased!(ground, site, client, lease);
+    let job = site.coordinator.shared.job(JOB).expect("the job");
+    let mut is_same = false;
+    // A tick may come in between, which shows the refusals, but not each time.
+    for _ in 0..20 {
+        let before = job.view().await.expect("a view");
+        put_as(&site, lease.task.id.0, "nobody", &client.update(&lease)).await.refused(400, "bad_request");
+        is_same |= std::sync::Arc::ptr_eq(&before, &job.view().await.expect("a view"));
+    }
+    assert!(is_same);
+    site.until(|job| job["refused"] == serde_json::json!({ "bad_request": 20 })).await;
 }
 
 #[tokio::test]
