@@ -109,7 +109,7 @@ const en: Strings = {
     round: "Waiting for others to finish this round.",
     owner: "The owner paused this job.",
     busy: "The coordinator is busy. Trying again soon.",
-    enough: "Enough helpers right now, thank you. You are next.",
+    enough: "Enough helpers for now, thank you. You are in the queue.",
     elsewhere: "Already helping in another tab of this site.",
     hidden: "Rests while this tab is in the background.",
     visitor: "Nothing is computed until you resume.",

@@ -91,7 +91,7 @@ fn news(event: &VolunteerEvent) -> Option<String> {
         // Between two tasks there is nothing to tell.
         E::Waiting { reason: WaitingFor::Asking | WaitingFor::Round, .. } => return None,
         E::Waiting { reason: WaitingFor::Enough, .. } => {
-            "enough helpers right now, thank you; this one is next".to_owned()
+            "enough helpers for now, thank you; this one is in the queue".to_owned()
         }
         E::Waiting { reason, .. } => format!("waiting: {reason:?}").to_lowercase(),
         E::Credited { task, tasks, samples } => {

@@ -211,8 +211,8 @@ mod wait {
         Paused,
         /// Too many updates wait to be merged.
         Busy,
-        /// More volunteers would not make the model better sooner; whoever came last steps in when one
-        /// leaves. From version 4 on.
+        /// More volunteers would not make the model better sooner; of those who wait the one who came
+        /// first steps in when one leaves. From version 4 on.
         Enough,
     }
 }

@@ -143,7 +143,7 @@ pub enum WaitingFor {
     Paused,
     /// The coordinator is busy, for a reason this code may be too old to name.
     Busy,
-    /// There are enough volunteers; this one is next.
+    /// There are enough volunteers; this one is in the queue.
     Enough,
     /// Something went wrong; trying again soon.
     Retry,
