@@ -136,7 +136,8 @@ impl Packer<'_> {
         let mut words = vec!["pack", &self.recipe.wasm_bindgen, &self.recipe.binaryen];
         words.extend(self.optimise_flags());
         let stamp = Stamp::new(self.project, &format!("pack-{package}-{variant}"));
-        let fingerprint = Fingerprint::of(&words).path(&compiled)?;
+        let packer = self.project.at("crates/packer/src");
+        let fingerprint = Fingerprint::of(&words).path(&compiled)?.path(&packer)?;
         if stamp.matches(&fingerprint, &[&glue, &module]) {
             println!("  {package}, {variant}: nothing changed");
             return Ok(());

@@ -100,6 +100,13 @@ fn arms(full: bool) -> Vec<Arm> {
         arms.extend(muon_rates.iter().map(|&lr| Arm::alone(muon, lr, batch)));
     }
     if full {
+        // Other outer steps: (volunteers, outer learning rate, outer momentum).
+        let others = [(8, 0.7, 0.8), (8, 0.7, 0.9), (4, 0.7, 0.8), (2, 0.7, 0.8), (1, 1.0, 0.0)];
+        arms.extend(others.map(|(volunteers, lr, momentum)| {
+            let arm = Arm::default_recipe(24e-3, volunteers).with(|crew| crew.outer = OuterStep { lr, momentum });
+            let name = format!("{}, ({lr}, {momentum})", arm.name);
+            arm.named(name)
+        }));
         arms.extend([4e-3, 8e-3].map(carried));
         // Gradients averaged once where volunteers send an update: eight steps' samples in one.
         arms.extend([16e-3, 32e-3].map(|lr| Arm::alone(adamw, lr, 8 * 8 * LOCAL_BATCH)));
