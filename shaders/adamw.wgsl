@@ -32,9 +32,10 @@ struct Step {
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let clip = scale[0];
-    for (var i = id.x; i < sizes.len / 4u; i += groups.x * 256u) {
+    let i = id.y * groups.x * 256u + id.x;
+    if i < sizes.len / 4u {
         if sizes.skip_start <= 4u * i && 4u * i < sizes.skip_end {
-            continue;
+            return;
         }
         let g = gradients[i] * clip;
         let m = sizes.beta1 * first[i] + (1.0 - sizes.beta1) * g;

@@ -12,7 +12,8 @@ struct Sizes {
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var i = id.x; i < sizes.len; i += groups.x * 256u) {
+    let i = id.y * groups.x * 256u + id.x;
+    if i < sizes.len {
         out[i] = sizes.scale * x[i] + sizes.shift;
     }
 }

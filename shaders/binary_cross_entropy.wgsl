@@ -13,7 +13,8 @@ struct Sizes {
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var i = id.x; i < sizes.len; i += groups.x * 256u) {
+    let i = id.y * groups.x * 256u + id.x;
+    if i < sizes.len {
         let x = logits[i];
         let t = expected[i];
         let loss = log(1.0 + exp(-abs(x))) + max(x, 0.0) - x * t;

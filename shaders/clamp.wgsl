@@ -15,7 +15,8 @@ override GRADIENT: u32 = 0u;
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var i = id.x; i < sizes.len; i += groups.x * 256u) {
+    let i = id.y * groups.x * 256u + id.x;
+    if i < sizes.len {
         let value = x[i];
         if GRADIENT != 0u {
             out[i] = select(0.0, dy[i], sizes.low <= value && value <= sizes.high);

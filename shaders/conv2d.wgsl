@@ -1,6 +1,6 @@
 // Convolution of x (batch, c, h, w) with weight (n, c / groups, SIZE, SIZE), plus bias, then ReLU:
 // out is (batch, n, out_h, out_w). One invocation computes four channels of eight pixels in a row.
-// With STRIDE 1 the pixels slide along under the filter: one new load for a step of kx.
+// Filters of 3 x 3 with STRIDE 1 slide over the pixels, with one new load for a step of kx.
 //
 // With TURNED it is the gradient of a convolution of stride 1 with respect to its images: `x` is dy,
 // c and n are exchanged, and the filters, which lie as (c, n / groups, SIZE, SIZE), are read back to
@@ -32,44 +32,25 @@ override TURNED: u32 = 0u;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
-const FOUR = vec4(0, 1, 2, 3);
-
-// A pixel of the row that begins at `row`; columns left of the image wrap around to large ones.
-fn pixel(row: u32, column: i32) -> f32 {
-    return select(0.0, x[row + u32(column)], u32(column) < sizes.w);
+// A pixel of the row that begins at `row`, zero outside of its `width`; columns left of the image wrap
+// around to large ones.
+fn pixel(row: u32, column: u32, width: u32) -> f32 {
+    return select(0.0, x[row + column], column < width);
 }
 
-fn four_pixels(row: u32, columns: vec4<i32>) -> vec4<f32> {
-    return vec4(pixel(row, columns.x), pixel(row, columns.y), pixel(row, columns.z), pixel(row, columns.w));
+fn four_pixels(row: u32, column: u32, width: u32) -> vec4<f32> {
+    let at = vec4(column) + vec4(0u, 1u, 2u, 3u) * STRIDE;
+    return vec4(pixel(row, at.x, width), pixel(row, at.y, width), pixel(row, at.z, width), pixel(row, at.w, width));
 }
 
-// One row of one filter of each of the four channels, over one row of pixels.
-fn add_row(sums: array<vec4<f32>, 8>, row: u32, left: i32, taps: vec4<u32>) -> array<vec4<f32>, 8> {
-    var near = four_pixels(row, vec4(left) + FOUR * i32(STRIDE));
-    var far = four_pixels(row, vec4(left) + (FOUR + 4) * i32(STRIDE));
-    var all = sums;
-    for (var kx = 0u; kx < SIZE; kx++) {
-        if kx > 0u {
-            if STRIDE == 1u {
-                near = vec4(near.yzw, far.x);
-                far = vec4(far.yzw, pixel(row, left + 7 + i32(kx)));
-            } else {
-                near = four_pixels(row, vec4(left + i32(kx)) + FOUR * i32(STRIDE));
-                far = four_pixels(row, vec4(left + i32(kx)) + (FOUR + 4) * i32(STRIDE));
-            }
-        }
-        let at = select(taps + kx, taps - kx, TURNED != 0u);
-        let w = vec4(weight[at.x], weight[at.y], weight[at.z], weight[at.w]);
-        all[0] = fma(vec4(w.x), near, all[0]);
-        all[1] = fma(vec4(w.x), far, all[1]);
-        all[2] = fma(vec4(w.y), near, all[2]);
-        all[3] = fma(vec4(w.y), far, all[3]);
-        all[4] = fma(vec4(w.z), near, all[4]);
-        all[5] = fma(vec4(w.z), far, all[5]);
-        all[6] = fma(vec4(w.w), near, all[6]);
-        all[7] = fma(vec4(w.w), far, all[7]);
-    }
-    return all;
+fn four_taps(taps: vec4<u32>, kx: u32) -> vec4<f32> {
+    let at = select(taps + kx, taps - kx, TURNED != 0u);
+    return vec4(weight[at.x], weight[at.y], weight[at.z], weight[at.w]);
+}
+
+// Four pixels under a tap of each of four channels.
+fn outer(pixels: vec4<f32>, taps: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(pixels * taps.x, pixels * taps.y, pixels * taps.z, pixels * taps.w);
 }
 
 fn finish(sums: vec4<f32>) -> vec4<f32> {
@@ -77,8 +58,15 @@ fn finish(sums: vec4<f32>) -> vec4<f32> {
 }
 
 fn store_four(sums: vec4<f32>, at: u32, count: u32) {
-    for (var p = 0u; p < min(count, 4u); p++) {
-        out[at + p] = sums[p];
+    out[at] = sums.x;
+    if count > 1u {
+        out[at + 1u] = sums.y;
+    }
+    if count > 2u {
+        out[at + 2u] = sums.z;
+    }
+    if count > 3u {
+        out[at + 3u] = sums.w;
     }
 }
 
@@ -92,9 +80,10 @@ fn store_eight(near: vec4<f32>, far: vec4<f32>, inside: bool, plane: u32, row: u
         level = bias[plane % sizes.n];
     }
     let at = (plane * sizes.out_h + row) * sizes.out_w + column;
-    store_four(finish(near + level), at, sizes.out_w - column);
-    if column + 4u < sizes.out_w {
-        store_four(finish(far + level), at + 4u, sizes.out_w - column - 4u);
+    let left = sizes.out_w - column;
+    store_four(finish(near + level), at, left);
+    if left > 4u {
+        store_four(finish(far + level), at + 4u, left - 4u);
     }
 }
 
@@ -110,29 +99,57 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     // Where each channel's filter begins or, read back to front, where its first image's ends.
     let forward = (channel_group * group_n + channels) * group_c * area;
     let backward = (channel_group * group_c * group_n + channels) * area + area - 1u;
-    let starts = select(forward, backward, TURNED != 0u);
     let next = select(area, group_n * area, TURNED != 0u);
     let strips = (sizes.out_w + 7u) / 8u;
-    for (var i = id.x; i < sizes.out_h * strips; i += groups.x * 64u) {
-        let row = i / strips;
-        let column = i % strips * 8u;
-        let top = i32(row * STRIDE) - i32(sizes.padding);
-        let left = i32(column * STRIDE) - i32(sizes.padding);
-        var sums = array<vec4<f32>, 8>();
-        for (var c = 0u; c < group_c; c++) {
-            let plane = (group.z * sizes.c + channel_group * group_c + c) * sizes.h;
-            for (var ky = 0u; ky < SIZE; ky++) {
-                let y = u32(top + i32(ky));
-                if y < sizes.h {
-                    let within = select(ky * SIZE, 0u - ky * SIZE, TURNED != 0u);
-                    sums = add_row(sums, (plane + y) * sizes.w, left, starts + c * next + within);
+    // Where a grid is too short for all strips of an image, the third dimension holds the rest.
+    let image = group.z % sizes.batch;
+    let strip = group.z / sizes.batch * groups.x * 64u + id.x;
+    let row = strip / strips;
+    let column = (strip - row * strips) * 8u;
+    if row >= sizes.out_h {
+        return;
+    }
+    let top = row * STRIDE - sizes.padding;
+    let left = column * STRIDE - sizes.padding;
+    // A column for each channel.
+    var near = mat4x4<f32>();
+    var far = mat4x4<f32>();
+    for (var c = 0u; c < group_c; c++) {
+        let plane = (image * sizes.c + channel_group * group_c + c) * sizes.h;
+        let filters = select(forward, backward, TURNED != 0u) + c * next;
+        for (var ky = 0u; ky < SIZE; ky++) {
+            let y = top + ky;
+            let width = select(0u, sizes.w, y < sizes.h);
+            let pixels = (plane + y) * sizes.w;
+            let taps = select(filters + ky * SIZE, filters - ky * SIZE, TURNED != 0u);
+            if SIZE == 3u && STRIDE == 1u {
+                let near0 = four_pixels(pixels, left, width);
+                let far0 = four_pixels(pixels, left + 4u, width);
+                let taps0 = four_taps(taps, 0u);
+                near += outer(near0, taps0);
+                far += outer(far0, taps0);
+                let near1 = vec4(near0.yzw, far0.x);
+                let far1 = vec4(far0.yzw, pixel(pixels, left + 8u, width));
+                let taps1 = four_taps(taps, 1u);
+                near += outer(near1, taps1);
+                far += outer(far1, taps1);
+                let near2 = vec4(near1.yzw, far1.x);
+                let far2 = vec4(far1.yzw, pixel(pixels, left + 9u, width));
+                let taps2 = four_taps(taps, 2u);
+                near += outer(near2, taps2);
+                far += outer(far2, taps2);
+            } else {
+                for (var kx = 0u; kx < SIZE; kx++) {
+                    let four = four_taps(taps, kx);
+                    near += outer(four_pixels(pixels, left + kx, width), four);
+                    far += outer(four_pixels(pixels, left + kx + 4u * STRIDE, width), four);
                 }
             }
         }
-        let image = group.z * sizes.n + channel_group * group_n + first;
-        store_eight(sums[0], sums[1], first < group_n, image, row, column);
-        store_eight(sums[2], sums[3], first + 1u < group_n, image + 1u, row, column);
-        store_eight(sums[4], sums[5], first + 2u < group_n, image + 2u, row, column);
-        store_eight(sums[6], sums[7], first + 3u < group_n, image + 3u, row, column);
     }
+    let at = image * sizes.n + channel_group * group_n + first;
+    store_eight(near[0], far[0], true, at, row, column);
+    store_eight(near[1], far[1], first + 1u < group_n, at + 1u, row, column);
+    store_eight(near[2], far[2], first + 2u < group_n, at + 2u, row, column);
+    store_eight(near[3], far[3], first + 3u < group_n, at + 3u, row, column);
 }

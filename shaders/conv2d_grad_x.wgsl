@@ -27,7 +27,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let group_n = sizes.n / sizes.groups;
     let group_c = sizes.c / sizes.groups;
     let taps = group_c * SIZE * SIZE;
-    for (var i = id.x; i < sizes.batch * sizes.c * sizes.h * sizes.w; i += groups.x * 256u) {
+    let i = id.y * groups.x * 256u + id.x;
+    if i < sizes.batch * sizes.c * sizes.h * sizes.w {
         let column = i % sizes.w;
         let row = i / sizes.w % sizes.h;
         let channel = i / (sizes.w * sizes.h) % sizes.c;

@@ -33,7 +33,8 @@ fn lowbias32(value: u32) -> u32 {
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var i = id.x; i < sizes.len; i += groups.x * 256u) {
+    let i = id.y * groups.x * 256u + id.x;
+    if i < sizes.len {
         let hash = lowbias32(lowbias32(i ^ step_values.seed) + sizes.stream * 0x9e3779b9u);
         let kept = select(sizes.scale * x[i], 0.0, hash < sizes.threshold);
         out[i] = select(x[i], kept, step_values.dropping != 0u);

@@ -18,7 +18,8 @@ override POSITIONS: u32 = 0u;
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var i = id.x; i < sizes.rows * sizes.width; i += groups.x * 256u) {
+    let i = id.y * groups.x * 256u + id.x;
+    if i < sizes.rows * sizes.width {
         let row = i / sizes.width;
         let column = i % sizes.width;
         var value = table[min(tokens[row], sizes.vocabulary - 1u) * sizes.width + column];

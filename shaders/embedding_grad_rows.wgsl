@@ -15,7 +15,8 @@ struct Sizes {
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let width = sizes.width / 4u;
-    for (var i = id.x; i < sizes.vocabulary * width; i += groups.x * 64u) {
+    let i = id.y * groups.x * 64u + id.x;
+    if i < sizes.vocabulary * width {
         let token = i / width;
         let column = i % width;
         var sum = vec4<f32>();

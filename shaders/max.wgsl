@@ -16,7 +16,8 @@ override GRADIENT: u32 = 0u;
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var o = id.x; o < sizes.outputs; o += groups.x * 256u) {
+    let o = id.y * groups.x * 256u + id.x;
+    if o < sizes.outputs {
         let first = o / sizes.inner * sizes.inner * sizes.count + o % sizes.inner;
         var best = first;
         for (var j = 1u; j < sizes.count; j++) {

@@ -13,7 +13,8 @@ struct Sizes {
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var i = id.x; i < sizes.len; i += groups.x * 256u) {
+    let i = id.y * groups.x * 256u + id.x;
+    if i < sizes.len {
         let error = prediction[i] - expected[i];
         stats[i] = vec2(error * error, 0.0);
         grad[i] = error * (2.0 / f32(sizes.len));

@@ -27,13 +27,14 @@ struct Step {
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let size = sizes.n * sizes.m;
-    for (var i = id.x; i < sizes.count * size; i += groups.x * 256u) {
+    let i = id.y * groups.x * 256u + id.x;
+    if i < sizes.count * size {
         let place = table[i / size];
         let row = i % size / sizes.m;
         let column = i % sizes.m;
         let longer = max(place.y, place.z);
         if column >= longer {
-            continue;
+            return;
         }
         let at = place.x + select(row * place.z + column, column * place.z + row, place.w % 2u == 1u);
         let p = parameters[at];

@@ -46,7 +46,8 @@ fn norm_row(row: u32) {
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var row = id.x; row < sizes.rows; row += groups.x * 64u) {
+    let row = id.y * groups.x * 64u + id.x;
+    if row < sizes.rows {
         norm_row(row);
     }
 }

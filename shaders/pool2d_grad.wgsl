@@ -1,5 +1,6 @@
 // Gradient of a pooling: every pixel of x (batch, c, h, w) gathers from the windows that saw it. For
 // the largest value, a window's gradient goes to the first of equals, rows before columns.
+// With RELU x came out of a ReLU, whose gradient this is as well.
 
 struct Sizes {
     batch: u32,
@@ -16,6 +17,7 @@ struct Sizes {
 }
 
 override FUNCTION: u32 = 0u;
+override RELU: u32 = 0u;
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -43,7 +45,8 @@ fn wins(plane: u32, top: u32, left: u32, row: u32, column: u32) -> bool {
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var i = id.x; i < sizes.batch * sizes.c * sizes.h * sizes.w; i += groups.x * 256u) {
+    let i = id.y * groups.x * 256u + id.x;
+    if i < sizes.batch * sizes.c * sizes.h * sizes.w {
         let column = i % sizes.w;
         let row = i / sizes.w % sizes.h;
         let channel = i / (sizes.w * sizes.h);
@@ -67,6 +70,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
                 }
             }
         }
-        out[i] = sum;
+        out[i] = select(0.0, sum, RELU == 0u || x[i] > 0.0);
     }
 }

@@ -18,7 +18,8 @@ struct Sizes {
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var o = id.x; o < sizes.outputs; o += groups.x * 256u) {
+    let o = id.y * groups.x * 256u + id.x;
+    if o < sizes.outputs {
         let base = o / sizes.inner * sizes.outer_stride + o % sizes.inner * sizes.inner_stride;
         var sum = 0.0;
         for (var i = 0u; i < sizes.counts.x; i++) {

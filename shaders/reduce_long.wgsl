@@ -26,10 +26,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let base = o / sizes.inner * sizes.outer_stride + o % sizes.inner * sizes.inner_stride;
     var sum = 0.0;
     if inside {
-        for (var at = lane; at < sizes.counts.x * sizes.counts.y; at += LANES) {
-            let i = at / sizes.counts.y;
-            let j = at % sizes.counts.y;
-            sum += x[base + i * sizes.strides.x + j * sizes.strides.y];
+        if sizes.counts.y >= LANES {
+            for (var i = 0u; i < sizes.counts.x; i++) {
+                for (var j = lane; j < sizes.counts.y; j += LANES) {
+                    sum += x[base + i * sizes.strides.x + j * sizes.strides.y];
+                }
+            }
+        } else {
+            for (var at = lane; at < sizes.counts.x * sizes.counts.y; at += LANES) {
+                let i = at / sizes.counts.y;
+                let j = at - i * sizes.counts.y;
+                sum += x[base + i * sizes.strides.x + j * sizes.strides.y];
+            }
         }
     }
     lanes[lane] = sum;

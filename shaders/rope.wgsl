@@ -20,12 +20,13 @@ struct Sizes {
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let half = sizes.width / 2u;
-    for (var i = id.x; i < sizes.rows * sizes.packed; i += groups.x * 256u) {
+    let i = id.y * groups.x * 256u + id.x;
+    if i < sizes.rows * sizes.packed {
         let row = i / sizes.packed;
         let column = i % sizes.packed;
         if column >= sizes.heads * sizes.width {
             out[i] = x[i];
-            continue;
+            return;
         }
         let within = column % sizes.width;
         let pair = within % half;

@@ -26,7 +26,8 @@ struct Step {
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var i = id.x; i < sizes.len; i += groups.x * 256u) {
+    let i = id.y * groups.x * 256u + id.x;
+    if i < sizes.len {
         let g = gradients[i] * scale[0];
         let m = sizes.momentum * first[i] + g;
         first[i] = m;

@@ -65,6 +65,8 @@ pub enum Kernel {
         f: PoolFn,
         /// Sizes of the forward pooling.
         sizes: ConvSizes,
+        /// `x` came out of a ReLU, whose gradient this is as well.
+        relu: bool,
     },
     /// `out[r] = table[tokens[r]]`, plus `positions[r % period]` where the period is not 0; reads
     /// tokens (u32, below the vocabulary), table `(vocabulary, width)`, positions `(period, width)`.

@@ -206,7 +206,9 @@ fn images(all: &mut Vec<Case>) {
         for f in [PoolFn::Max, PoolFn::Average] {
             let (x, dy) = (draw(24, s.input_len() as u32), draw(25, s.output_len() as u32));
             all.push(kernel(Kernel::Pool2d { f, sizes: s }, vec![x.clone()]));
-            all.push(kernel(Kernel::Pool2dGrad { f, sizes: s }, vec![x, dy]));
+            for relu in [false, true] {
+                all.push(kernel(Kernel::Pool2dGrad { f, sizes: s, relu }, vec![x.clone(), dy.clone()]));
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn kernel(kernel: &Kernel, operands: &[Operand], dropout: u32) -> Vec
         Kernel::Conv2dGradX { sizes } => vec![conv_grad_x(sizes, &x[0], &x[1])],
         Kernel::Conv2dGradWeight { sizes } => vec![conv_grad_weight(sizes, &x[0], &x[1])],
         Kernel::Pool2d { f, sizes } => vec![pool(f, sizes, &x[0])],
-        Kernel::Pool2dGrad { f, sizes } => vec![pool_grad(f, sizes, &x[0], &x[1])],
+        Kernel::Pool2dGrad { f, sizes, relu } => vec![pool_grad(f, sizes, relu, &x[0], &x[1])],
         Kernel::Embedding { width, period, .. } => vec![embedding(width as usize, period as usize, &x)],
         Kernel::EmbeddingGrad { width, vocabulary, .. } => {
             let width = width as usize;
@@ -389,7 +389,7 @@ fn pool(f: PoolFn, s: ConvSizes, x: &[f64]) -> Vec<f64> {
     windows(s).into_iter().map(value).collect()
 }
 
-fn pool_grad(f: PoolFn, s: ConvSizes, x: &[f64], dy: &[f64]) -> Vec<f64> {
+fn pool_grad(f: PoolFn, s: ConvSizes, relu: bool, x: &[f64], dy: &[f64]) -> Vec<f64> {
     let area = f64::from(s.size * s.size);
     let mut out = vec![0.0; x.len()];
     for (window, dy) in windows(s).iter().zip(dy) {
@@ -398,7 +398,7 @@ fn pool_grad(f: PoolFn, s: ConvSizes, x: &[f64], dy: &[f64]) -> Vec<f64> {
             PoolFn::Average => window.iter().for_each(|&at| out[at] += dy / area),
         }
     }
-    out
+    out.iter().zip(x).map(|(out, x)| if relu && *x <= 0.0 { 0.0 } else { *out }).collect()
 }
 
 /// Steps of an optimizer over whole parameters, one for each learning rate.

@@ -203,7 +203,7 @@ pub(super) fn pool(f: PoolFn, sizes: ConvSizes, x: &[f32], out: &mut [f32]) {
     });
 }
 
-pub(super) fn pool_grad(f: PoolFn, sizes: ConvSizes, x: &[&[f32]], out: &mut [f32]) {
+pub(super) fn pool_grad(f: PoolFn, sizes: ConvSizes, relu: bool, x: &[&[f32]], out: &mut [f32]) {
     let (area, [from, to]) = ((sizes.size * sizes.size) as f32, plane_lens(sizes));
     out.fill(0.0);
     pool_windows(sizes, |plane, o, window| {
@@ -213,4 +213,7 @@ pub(super) fn pool_grad(f: PoolFn, sizes: ConvSizes, x: &[&[f32]], out: &mut [f3
             PoolFn::Average => window.each(|at| out[at] += dy / area),
         }
     });
+    if relu {
+        out.iter_mut().zip(x[0]).filter(|(_, x)| **x <= 0.0).for_each(|(out, _)| *out = 0.0);
+    }
 }

@@ -13,7 +13,7 @@ pub(super) fn run(kernel: &Kernel, x: &[&[f32]], out: &mut [&mut [f32]], step: S
         Kernel::Conv2dGradX { sizes } => conv::grad_x(sizes, x, out[0], scratch),
         Kernel::Conv2dGradWeight { sizes } => conv::grad_weight(sizes, x, out[0], scratch),
         Kernel::Pool2d { f, sizes } => conv::pool(f, sizes, x[0], out[0]),
-        Kernel::Pool2dGrad { f, sizes } => conv::pool_grad(f, sizes, x, out[0]),
+        Kernel::Pool2dGrad { f, sizes, relu } => conv::pool_grad(f, sizes, relu, x, out[0]),
         Kernel::Embedding { rows, width, period, .. } => tables::embedding([rows, width, period], x, out[0]),
         Kernel::EmbeddingGrad { rows, width, .. } => tables::embedding_grad([rows, width], x, out[0]),
         Kernel::Norm { width, eps_bits, centred, .. } => norms::norm(width, eps_bits, centred, x, out[0]),

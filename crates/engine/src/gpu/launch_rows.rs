@@ -119,7 +119,7 @@ fn attention_words(sizes: AttentionSizes) -> Vec<u32> {
     vec![batch, t, heads, kv_heads, width, (1.0 / (width as f32).sqrt()).to_bits()]
 }
 
-/// An invocation a row, 64 to a workgroup; past the grid's limit each takes several.
+/// An invocation a row, 64 to a workgroup.
 fn lane_grid(rows: u32) -> [u32; 3] {
-    [rows.div_ceil(64).clamp(1, GRID_MAX), 1, 1]
+    row_grid(rows.div_ceil(64).max(1))
 }

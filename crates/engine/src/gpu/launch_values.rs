@@ -5,13 +5,9 @@ use potluck_graph::{BinaryFn, UnaryFn};
 use super::launch::{Launch, row_grid, shader};
 use crate::{Copy, Kernel, Reduce};
 
-/// Workgroups of an elementwise kernel at most; each then loops. 1,024 x 256 invocations fill any
-/// GPU, and the grid stays far below WebGPU's 65,535.
-const GROUPS_MAX: u32 = 1024;
-
-/// The grid over `len` values, 256 to a workgroup.
+/// The grid over `len` values, 256 to a workgroup and one to an invocation.
 pub(super) fn grid(len: u32) -> [u32; 3] {
-    [len.div_ceil(256).clamp(1, GROUPS_MAX), 1, 1]
+    row_grid(len.div_ceil(256).max(1))
 }
 
 /// The function's number in the shaders.

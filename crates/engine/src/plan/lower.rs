@@ -223,6 +223,7 @@ impl<'a> Lowering<'a> {
                 self.unary_grad_after(id).is_some() || self.add_after(id).is_some()
             }
             Op::Derivative(Derivative::NormGrad { .. }) => self.add_after(id).is_some(),
+            Op::Derivative(Derivative::Pool2dGrad { .. }) => self.relu_grad_after(id).is_some(),
             _ => false,
         }
     }
@@ -267,6 +268,14 @@ impl<'a> Lowering<'a> {
             .then_some(reader)
     }
 
+    /// The gradient of the ReLU whose result a pooling reads, where this is the pooling's gradient.
+    fn relu_grad_after(&self, id: NodeId) -> Option<NodeId> {
+        let Op::Derivative(Derivative::Pool2dGrad { x, .. }) = *self.op(id) else { return None };
+        let reader = self.only_reader(id)?;
+        matches!(*self.op(reader), Op::Derivative(Derivative::UnaryGrad { f: UnaryFn::Relu, saved, .. }) if saved == x)
+            .then_some(reader)
+    }
+
     /// The kernel of a node that absorbs one of its operands.
     fn fused(&self, id: NodeId) -> Option<(Kernel, Vec<NodeId>, Vec<Value>)> {
         let own = Value(id, 0);
@@ -295,6 +304,10 @@ impl<'a> Lowering<'a> {
                 let (kernel, mut reads) = lower_ops::single(self.sizes, term);
                 reads.push(other);
                 Some((with_add(kernel), reads, vec![own]))
+            }
+            Op::Derivative(Derivative::UnaryGrad { dy, .. }) if self.relu_grad_after(dy) == Some(id) => {
+                let (kernel, reads) = lower_ops::single(self.sizes, dy);
+                Some((with_relu(kernel), reads, vec![own]))
             }
             Op::Derivative(Derivative::UnaryGrad { f, saved, dy }) => {
                 self.unary_grad_after(dy)
@@ -371,6 +384,7 @@ fn with_then(kernel: Kernel, then: Then) -> Kernel {
 fn with_relu(kernel: Kernel) -> Kernel {
     match kernel {
         Kernel::Conv2d { sizes, bias, relu: _ } => Kernel::Conv2d { sizes, bias, relu: true },
+        Kernel::Pool2dGrad { f, sizes, relu: _ } => Kernel::Pool2dGrad { f, sizes, relu: true },
         other => other,
     }
 }

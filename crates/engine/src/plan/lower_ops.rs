@@ -171,7 +171,7 @@ fn derivative_kernel(s: Sizes<'_>, id: NodeId, derivative: &Derivative) -> Kerne
             Kernel::Conv2dGradWeight { sizes: s.conv(s.shape(x), s.shape(dy), window, groups) }
         }
         Derivative::Pool2dGrad { x, dy, f, window } => {
-            Kernel::Pool2dGrad { f, sizes: s.pool(s.shape(x), s.shape(dy), window) }
+            Kernel::Pool2dGrad { f, sizes: s.pool(s.shape(x), s.shape(dy), window), relu: false }
         }
         Derivative::Second { .. } | Derivative::AttentionGrad { .. } => unreachable!("lowered elsewhere"),
     }
