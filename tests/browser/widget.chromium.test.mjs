@@ -18,7 +18,7 @@ let page;
 before(async () => {
   if (LISTING) return;
   const { build } = createRequire(at("www/package.json"))("esbuild");
-  const names = ["widget/consent", "widget/governor", "widget/model", "widget/parameters", "common/format"];
+  const names = ["widget/consent", "widget/governor", "widget/model", "widget/parameters", "widget/strings", "common/format"];
   const contents = names.map((name) => `export * from ${JSON.stringify(at("www", `${name}.ts`))};`).join("\n");
   const bundled = await build({
     stdin: { contents, resolveDir: at("www") },
@@ -131,6 +131,22 @@ test("Chromium: asking for the next task and loading its blocks are part of help
   });
   const helping = ["helping", "helping", "helping", "helping"];
   assert.deepEqual(scenes, ["waiting", "checking", "downloading", ...helping, "waiting", "offline", "update_needed"]);
+});
+
+test("Chromium: who is one too many reads that they are in the queue, until there is work", async () => {
+  const said = await page.evaluate(() => {
+    const { initialModel, next, stringsFor } = /** @type {any} */ (window).widget;
+    const events = [
+      { type: "connecting" },
+      { type: "waiting", reason: "enough", retry_millis: 5000 },
+      { type: "helping", task: 1, kind: "train", step: 0, steps: 8, loss: null },
+    ];
+    let model = initialModel(0.5);
+    const models = events.map((event) => (model = next(model, { happened: "volunteer", event })));
+    return models.map(({ scene, reason }) => [scene, stringsFor(["en"]).strings.why[reason]]);
+  });
+  assert.deepEqual(said[1], ["waiting", "Enough helpers for now, thank you. You are in the queue."]);
+  assert.equal(said[2][0], "helping");
 });
 
 test("Chromium: an owner's contact becomes a link only where it is an e-mail or an https address", async () => {

@@ -123,3 +123,34 @@ fn blocks_of_a_killed_volunteer_are_trained_by_another() {
         assert!(by.is_some() && by != story.volunteer, "{block:?} of task {lost} was trained by {by:?}");
     }
 }
+
+#[test]
+fn a_fifth_helper_waits_for_a_seat_and_steps_in() {
+    // 90 tasks are three volunteers' work, and four seats are the least; tasks take most of a second.
+    let deadline = Deadline::start();
+    let job = Job::digits(&[
+        ("hidden", "hidden = [1024, 1024]"),
+        ("batch", "batch = 128"),
+        ("budget_samples", "budget_samples = 92_160"),
+    ]);
+    let server = Server::start(&job, deadline);
+    let mut seated: Vec<Volunteer> = (0..4).map(|_| Volunteer::start(&server.url)).collect();
+    seated.iter_mut().for_each(|volunteer| {
+        volunteer.acknowledgements(2, deadline);
+    });
+    let mut fifth = Volunteer::start(&server.url);
+    fifth
+        .process
+        .find(deadline, "that there are enough", |line| line.text().starts_with("enough helpers").then_some(()));
+    seated.remove(0).kill(deadline);
+    let credited = fifth.acknowledgements(1, deadline);
+    server.stop_job(&job, deadline);
+    server.test_accuracy(deadline);
+    fifth.end(deadline);
+    seated.into_iter().for_each(|volunteer| {
+        volunteer.end(deadline);
+    });
+    let facts = Facts::read(&job);
+    facts.check_merged_once();
+    facts.check_acknowledged(&credited);
+}

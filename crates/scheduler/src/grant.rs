@@ -128,7 +128,7 @@ impl<'a> Desk<'a> {
     }
 
     fn evaluation(&mut self, turn: &Turn<'_>, id: SessionId, session: &Session) -> Result<Order, WaitReason> {
-        if is_holding(turn, id, session) {
+        if has_task(turn, id, session) {
             return Err(WaitReason::Round);
         }
         let (version, split, blocks) = self.evaluations.pop_front().ok_or(WaitReason::Round)?;
@@ -146,8 +146,12 @@ impl<'a> Desk<'a> {
             return Err(WaitReason::Busy);
         }
         let volunteer = &session.volunteer;
-        let has_its_task = turn.state.mode() == Mode::Barrier && is_training(turn, volunteer);
-        let may = !has_its_task && !self.served.contains(volunteer) && !is_holding(turn, id, session);
+        // In buffers whoever sends an update may have the next task meanwhile.
+        let has_its_task = match turn.state.mode() {
+            Mode::Barrier => is_training(turn, volunteer) || has_task(turn, id, session),
+            Mode::Buffered => false,
+        };
+        let may = !has_its_task && !self.served.contains(volunteer) && !has_all(turn, session);
         if self.samples_left == 0 {
             return if may { self.copy(turn, volunteer) } else { None }.ok_or(WaitReason::Round);
         }
@@ -264,10 +268,14 @@ fn closed(turn: &Turn<'_>) -> Option<WaitReason> {
     }
 }
 
-/// True where the connection has a task, or its volunteer as many as one may.
-fn is_holding(turn: &Turn<'_>, id: SessionId, session: &Session) -> bool {
-    let open = || turn.state.all_leases().of(&session.volunteer);
-    open().count() >= limits::LEASES_PER_VOLUNTEER_MAX || open().any(|(task, _)| turn.presence.holder(task) == Some(id))
+/// True where the connection has a task.
+fn has_task(turn: &Turn<'_>, id: SessionId, session: &Session) -> bool {
+    turn.state.all_leases().of(&session.volunteer).any(|(task, _)| turn.presence.holder(task) == Some(id))
+}
+
+/// True where the volunteer has as many tasks as one may.
+fn has_all(turn: &Turn<'_>, session: &Session) -> bool {
+    turn.state.all_leases().of(&session.volunteer).count() >= limits::LEASES_PER_VOLUNTEER_MAX
 }
 
 /// True where the volunteer has a task of this round.

@@ -83,5 +83,5 @@ pub use records::{Job, Phase, RecipeNumber, RecipeRecord, Tally, VersionRecord};
 pub use shares::{shares, weight};
 pub use snapshot::{STATE_SCHEMA, StateError};
 pub use state::State;
-pub use strategy::{Mode, Strategy, named};
+pub use strategy::{Mode, Strategy, Updates, named};
 pub use visits::{TaskCost, VISITS, Visits};

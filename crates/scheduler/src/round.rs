@@ -3,7 +3,7 @@
 //! Results from older versions join the commit that they come into. Whether that is a round's or a
 //! buffer's says the mode; what step it takes, the strategy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use potluck_protocol::{BlobId, Millis, OuterStep, ServerMessage, Split, TaskId, Version, VolunteerKey};
 
@@ -11,7 +11,7 @@ use crate::decide::Turn;
 use crate::ladder::Ladder;
 use crate::shares::{shares, weight};
 use crate::state::Pending;
-use crate::{Contribution, Crowd, Effect, Fact, MergePart, Mode, Phase, State, barrier, buffer, crowd};
+use crate::{Contribution, Crowd, Effect, Fact, MergePart, Mode, Phase, State, Updates, barrier, buffer, crowd};
 
 /// Asks for a merge if a commit is due. Returns true where it did.
 pub(crate) fn end(turn: &mut Turn<'_>) -> bool {
@@ -20,7 +20,7 @@ pub(crate) fn end(turn: &mut Turn<'_>) -> bool {
     }
     let version = turn.state.version();
     let parts = parts(turn.state.pending(), version);
-    let outer = turn.strategy.outer(turn.state.mode(), turn.job.recipe.outer, stale_share(turn.state, &parts));
+    let outer = turn.strategy.outer(turn.state.mode(), turn.job.recipe.outer, updates(turn.state, &parts));
     turn.effects.push(Effect::Merge { version: version.next(), parts, outer });
     true
 }
@@ -33,12 +33,12 @@ fn is_due(turn: &Turn<'_>) -> bool {
     }
 }
 
-/// The share of these parts, by weight, that does not start from the current version.
-fn stale_share(state: &State, parts: &[MergePart]) -> f32 {
-    let is_stale = |part: &&MergePart| {
-        state.pending().get(&part.contribution.task).is_some_and(|pending| pending.base_version != state.version())
-    };
-    parts.iter().filter(is_stale).map(|part| part.contribution.weight).sum()
+fn updates(state: &State, parts: &[MergePart]) -> Updates {
+    let pending = |part: &MergePart| state.pending().get(&part.contribution.task);
+    let is_stale = |part: &&MergePart| pending(part).is_some_and(|p| p.base_version != state.version());
+    let volunteers: BTreeSet<VolunteerKey> = parts.iter().filter_map(pending).map(|p| p.volunteer).collect();
+    let stale_share = parts.iter().filter(is_stale).map(|part| part.contribution.weight).sum();
+    Updates { volunteers: volunteers.len(), stale_share }
 }
 
 /// The step of a commit whose fact does not say it: momentum only where all parts start from the

@@ -36,11 +36,19 @@ pub trait Strategy: Debug + Send + Sync {
     /// The mode from the next version on. Asked once a commit.
     fn next(&self, now: Mode, crowd: &Crowd) -> Mode;
 
-    /// How a commit moves the parameters. `of_recipe` is the step of rounds. `stale_share` is the
-    /// share of the commit, by weight, that starts from an older version than the current one.
-    fn outer(&self, mode: Mode, of_recipe: OuterStep, stale_share: f32) -> OuterStep {
-        outer_step(mode, of_recipe, stale_share)
+    /// How a commit of these updates moves the parameters. `of_recipe` is the step of rounds.
+    fn outer(&self, mode: Mode, of_recipe: OuterStep, updates: Updates) -> OuterStep {
+        outer_step(mode, of_recipe, updates)
     }
+}
+
+/// The updates of a commit, as its step sees them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Updates {
+    /// Whose they are.
+    pub volunteers: usize,
+    /// The share of them, by weight, that starts from an older version than the current one.
+    pub stale_share: f32,
 }
 
 /// The strategy of this name.
@@ -115,12 +123,18 @@ impl Strategy for Auto {
 const BUFFERED_OF_EFFECTIVE: f32 = 0.5 / (0.7 * 1.6);
 
 /// The step of both modes. Momentum needs a barrier: a round with something stale in it steps at its
-/// own rate without. A buffer steps at a rate that keeps the effective one steady.
-fn outer_step(mode: Mode, OuterStep { lr, momentum }: OuterStep, stale_share: f32) -> OuterStep {
+/// own rate without. It also needs a mean over several: where a round is one volunteer's, momentum adds
+/// up what is noise, so it steps as a buffer does. A buffer steps at a rate that keeps the effective one
+/// steady.
+fn outer_step(mode: Mode, of_recipe: OuterStep, updates: Updates) -> OuterStep {
+    let OuterStep { lr, momentum } = of_recipe;
+    let gentle = OuterStep { lr: lr * (1.0 + momentum) * BUFFERED_OF_EFFECTIVE, momentum: 0.0 };
     match mode {
-        Mode::Barrier if stale_share > 0.0 => OuterStep { lr, momentum: 0.0 },
-        Mode::Barrier => OuterStep { lr, momentum },
-        Mode::Buffered => OuterStep { lr: lr * (1.0 + momentum) * BUFFERED_OF_EFFECTIVE, momentum: 0.0 },
+        Mode::Barrier if momentum == 0.0 => of_recipe,
+        Mode::Barrier if updates.volunteers <= 1 => gentle,
+        Mode::Barrier if updates.stale_share > 0.0 => OuterStep { lr, momentum: 0.0 },
+        Mode::Barrier => of_recipe,
+        Mode::Buffered => gentle,
     }
 }
 
@@ -162,11 +176,24 @@ mod tests {
     #[test]
     fn the_effective_rate_is_steady() {
         let of_recipe = OuterStep::default();
-        let buffered = outer_step(Mode::Buffered, of_recipe, 0.8);
+        let buffered = outer_step(Mode::Buffered, of_recipe, updates(4, 0.8));
         assert!((buffered.lr - 0.5).abs() < 1e-6 && buffered.momentum == 0.0, "{buffered:?}");
-        assert_eq!(outer_step(Mode::Barrier, of_recipe, 0.0), of_recipe);
-        assert_eq!(outer_step(Mode::Barrier, of_recipe, 0.1), OuterStep { lr: 0.7, momentum: 0.0 });
-        let plain = outer_step(Mode::Buffered, OuterStep { lr: 1.12, momentum: 0.0 }, 0.0);
+        assert_eq!(outer_step(Mode::Barrier, of_recipe, updates(4, 0.0)), of_recipe);
+        assert_eq!(outer_step(Mode::Barrier, of_recipe, updates(4, 0.1)), OuterStep { lr: 0.7, momentum: 0.0 });
+        let plain = outer_step(Mode::Buffered, OuterStep { lr: 1.12, momentum: 0.0 }, updates(4, 0.0));
         assert!((plain.lr - 0.5).abs() < 1e-6, "{plain:?}");
+    }
+
+    #[test]
+    fn who_is_alone_steps_without_momentum() {
+        let of_recipe = OuterStep::default();
+        let alone = outer_step(Mode::Barrier, of_recipe, updates(1, 0.0));
+        assert_eq!(alone, outer_step(Mode::Buffered, of_recipe, updates(1, 0.0)));
+        let plain = OuterStep { lr: 1.0, momentum: 0.0 };
+        assert_eq!(outer_step(Mode::Barrier, plain, updates(1, 0.0)), plain, "as its owner wants it");
+    }
+
+    fn updates(volunteers: usize, stale_share: f32) -> Updates {
+        Updates { volunteers, stale_share }
     }
 }

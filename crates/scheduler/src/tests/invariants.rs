@@ -253,8 +253,9 @@ impl Auditor {
         assert_eq!(version, self.version.next());
         let is_stale = parts.iter().any(|part| self.leases[&part.task].base_version != self.version);
         let has_momentum = outer.is_some_and(|outer| outer.momentum > 0.0);
-        let may = self.mode == Mode::Barrier && !is_stale;
-        assert!(may || !has_momentum, "momentum needs a barrier");
+        let volunteers: BTreeSet<VolunteerKey> = parts.iter().map(|part| self.leases[&part.task].volunteer).collect();
+        let may = self.mode == Mode::Barrier && !is_stale && volunteers.len() > 1;
+        assert!(may || !has_momentum, "momentum needs a barrier and several volunteers");
         assert!(!may || has_momentum || self.was_plain, "a barrier has momentum");
         self.was_plain = self.recipe.outer.momentum == 0.0;
         assert!(self.finished.is_none() && !parts.is_empty());

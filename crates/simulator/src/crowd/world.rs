@@ -24,6 +24,9 @@ pub(crate) use script::{Cue, Turn};
 /// How often the shell lets time pass.
 const TICK: Millis = 250;
 
+/// How long an update that is done waits before it looks again whether the line is free.
+const BUSY_LINE: Millis = 100;
+
 /// A silent connection is closed after this.
 const SILENCE: Millis = potluck_protocol::limits::SILENCE_MILLIS_MAX;
 
@@ -173,7 +176,7 @@ impl World {
             }
             Event::Arrive => self.arrive(),
             Event::Ask(id, session) => {
-                let free = |v: &&Visitor| v.session == Some(session) && v.work.is_none() && v.sending.is_none();
+                let free = |v: &&Visitor| v.session == Some(session) && v.work.is_none();
                 if self.visitors.get(&id).filter(free).is_some() {
                     self.step(&Input::Asked { session });
                 }
@@ -359,6 +362,10 @@ impl World {
             let again = work.ends_at;
             return self.queue.put(again, Event::Computed(id, task));
         }
+        if visitor.sending.is_some() {
+            // The line is busy with the one before.
+            return self.put(BUSY_LINE, Event::Computed(id, task));
+        }
         let steps = work.steps;
         self.send(id, steps);
     }
@@ -374,7 +381,12 @@ impl World {
         self.books.computing += ended_at.saturating_sub(work.begins_at);
         self.books.up_bytes += bytes;
         visitor.sending = Some((work, steps));
+        let asks = visitor.session.filter(|_| self.now < visitor.leaves_at);
         self.put(millis, Event::Sent(id, task));
+        // The next task may come while this one is sent.
+        if let Some(session) = asks {
+            self.put(1, Event::Ask(id, session));
+        }
     }
 
     fn sent(&mut self, id: u64, task: TaskId) {
@@ -415,11 +427,19 @@ impl World {
         let steps = visitor.work.as_ref().map(|work| work.steps_at(self.now));
         let stays_to_send = visitor.draw.says_stop && visitor.session.is_some();
         match (steps, visitor.session) {
+            (Some(_), Some(session)) if stays_to_send && visitor.sending.is_some() => self.put_down(id, session),
             (Some(steps), Some(_)) if stays_to_send && Visitor::is_worth_sending(steps) => self.send(id, steps),
             (None, Some(_)) if stays_to_send && visitor.sending.is_some() => {}
             (_, Some(session)) if stays_to_send => self.goodbye(id, session),
             _ => self.vanish(id),
         }
+    }
+
+    /// Who stops while an update is sent gives back what it has begun, and goes once that is there.
+    fn put_down(&mut self, id: u64, session: SessionId) {
+        let Some(work) = self.visitors.get_mut(&id).and_then(|visitor| visitor.work.take()) else { return };
+        self.lose(Some(&work), None);
+        self.step(&Input::Released { session, tasks: vec![work.task] });
     }
 
     fn goodbye(&mut self, id: u64, session: SessionId) {

@@ -105,14 +105,16 @@ impl Session {
         self.joined().is_some_and(|(link, _)| self.handins.iter().any(|h| h.sent_on == Some(link)))
     }
 
-    /// Work is asked for once the last result is on its way or in trouble, so that the coordinator
-    /// knows of it when it chooses what to lease. After a failure its answer is awaited first: a
-    /// second failure must be able to put the next task off.
+    /// Work is asked for once the last result is sent, in trouble, or signed with its update on the way:
+    /// where nobody waits for a round, the coordinator gives it at once, and the device computes on
+    /// while the line is busy. After a failure its answer is awaited first: a second failure must be able to put the
+    /// next task off.
     pub(super) fn may_ask(&self) -> bool {
         if self.task_failures > 0 && !self.handins.is_empty() {
             return false;
         }
-        let settled = |h: &Handin| h.sent_on.is_some() || h.upload_failures > 0;
+        let on_its_way = |h: &Handin| h.signature.is_some() && h.upload == Upload::UnderWay;
+        let settled = |h: &Handin| h.sent_on.is_some() || h.upload_failures > 0 || on_its_way(h);
         self.handins.len() < limits::LEASES_PER_VOLUNTEER_MAX && self.handins.iter().all(settled)
     }
 

@@ -62,6 +62,64 @@ fn a_full_buffer_is_merged_after_its_grace_and_nobody_waits() {
 }
 
 #[test]
+fn in_buffers_the_next_task_comes_while_an_update_is_sent() {
+    check(
+        StrategyName::Buffered,
+        "0 join a
+         0 join b
+         0 ask a
+         0 ask b
+         900 ask a
+         950 ask a
+         1000 done a 1",
+        7,
+        expect![[r#"
+            0 join a
+            0 join b
+            0 ask a
+                -> a: lease 1, train v0 on 0.340 0.182 0.356 0.94, 45000 ms
+            0 ask b
+                -> b: lease 2, train v0 on 0.355 0.201 0.348 0.156, 45000 ms
+            900 ask a
+                -> a: lease 3, train v0 on 0.282 0.264 0.148 0.29, 45000 ms
+            950 ask a
+                -> a: wait 1000 ms, Round
+            1000 done a 1
+                accepted 1: 256 samples
+                -> a: thanks for 1, 1 tasks and 256 samples so far
+                -> a: lease 4, train v0 on 0.159 0.43 0.177 0.161, 5000 ms
+        "#]],
+    );
+}
+
+#[test]
+fn in_rounds_it_does_not() {
+    check(
+        StrategyName::Rounds,
+        "0 join a
+         0 join b
+         0 ask a
+         0 ask b
+         900 ask a
+         1000 done a 1",
+        6,
+        expect![[r#"
+            0 join a
+            0 join b
+            0 ask a
+                -> a: lease 1, train v0 on 0.340 0.182 0.356 0.94, 45000 ms
+            0 ask b
+                -> b: lease 2, train v0 on 0.355 0.201 0.348 0.156, 45000 ms
+            900 ask a
+                -> a: wait 1000 ms, Round
+            1000 done a 1
+                accepted 1: 256 samples
+                -> a: thanks for 1, 1 tasks and 256 samples so far
+        "#]],
+    );
+}
+
+#[test]
 fn one_volunteer_needs_no_buffer() {
     check(
         StrategyName::Buffered,

@@ -37,6 +37,34 @@ fn evaluations_have_no_update_to_upload() {
 }
 
 #[test]
+fn the_next_task_runs_while_an_update_is_sent_and_no_third_is_asked_for() {
+    check(
+        Script::running(),
+        |s| {
+            s.event(Event::TaskDone { outcome: outcome(1, 8) });
+            s.event(Event::Signed { task: TaskId(1), signature: [1; 64] });
+            s.lease(2);
+            s.event(Event::TaskDone { outcome: outcome(2, 8) });
+            s.event(Event::Signed { task: TaskId(2), signature: [1; 64] });
+            s.event(Event::Uploaded { task: TaskId(1) });
+            s.says(&verdict(1, true, None));
+        },
+        expect![[r#"
+            sign task 1
+            upload 3 bytes of task 1
+            send 1: {"type":"ask"}
+            report {"type":"helping","task":2,"kind":"train","step":0,"steps":8,"loss":null}
+            run task 2 on 2 blocks
+            sign task 2
+            upload 3 bytes of task 2
+            send 1: result of task 1, 8 steps
+            report {"type":"credited","task":1,"tasks":1,"samples":64}
+            send 1: {"type":"ask"}
+        "#]],
+    );
+}
+
+#[test]
 fn an_upload_is_tried_again() {
     check(
         Script::running(),
@@ -51,8 +79,8 @@ fn an_upload_is_tried_again() {
         expect![[r#"
             sign task 1
             upload 3 bytes of task 1
-            sleep 391
             send 1: {"type":"ask"}
+            sleep 391
             upload 3 bytes of task 1
             send 1: result of task 1, 8 steps
         "#]],
