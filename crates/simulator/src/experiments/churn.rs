@@ -148,17 +148,17 @@ fn arms(full: bool) -> Vec<Arm> {
     let ramp =
         |(name, counts): (&str, &'static [u32])| recipe(4).with(|crew| crew.team = Team::Ramp(counts)).named(name);
     let lost = |name, lost| recipe(8).with(|crew| crew.lost = lost).named(name);
-    // What a volunteer who is alone might do instead: the steps of its updates smoothed out, or taken as they are.
-    let gentle = |(lr, name): (f32, &str)| {
-        let (counts, step) = (RAMPS[1].1, OuterStep { lr, momentum: 0.0 });
-        ramp((RAMPS[1].0, counts)).with(|crew| crew.alone = Some(step)).named(format!("{}, {name}", RAMPS[1].0))
+    // What a volunteer who is alone might do instead.
+    let otherwise = |(lr, momentum): (f32, f32)| {
+        let (name, counts) = RAMPS[1];
+        let step = OuterStep { lr, momentum };
+        let arm = ramp((name, counts)).with(|crew| crew.alone = Some(step));
+        arm.named(format!("{name}, who is alone at ({lr}, {momentum})"))
     };
     let mut arms = vec![lost(NOBODY_LOST, 0.0), lost(HALF_LOST, 0.5), recipe(4).named(CONSTANT)];
     arms.extend(RAMPS.map(ramp));
     if full {
-        let steps =
-            [(1.0, "who is alone at (1, 0)"), (0.5, "who is alone at (0.5, 0)"), (0.25, "who is alone at (0.25, 0)")];
-        arms.extend(steps.map(gentle));
+        arms.extend([(0.7, 0.6), (1.0, 0.0), (0.25, 0.0)].map(otherwise));
     }
     arms
 }

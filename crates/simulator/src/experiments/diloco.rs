@@ -101,9 +101,13 @@ fn arms(full: bool) -> Vec<Arm> {
     }
     if full {
         // Other outer steps: (volunteers, outer learning rate, outer momentum).
-        let others = [(8, 0.7, 0.8), (8, 0.7, 0.9), (4, 0.7, 0.8), (2, 0.7, 0.8), (1, 1.0, 0.0)];
-        arms.extend(others.map(|(volunteers, lr, momentum)| {
-            let arm = Arm::default_recipe(24e-3, volunteers).with(|crew| crew.outer = OuterStep { lr, momentum });
+        let plain = [1, 2, 4, 8].map(|volunteers| (volunteers, 1.0, 0.0));
+        let long = [1, 2, 4, 8].map(|volunteers| (volunteers, 0.5, 0.6));
+        let longer =
+            [(1, 0.7, 0.6), (2, 0.7, 0.8), (4, 0.7, 0.8), (8, 0.7, 0.8), (4, 0.4, 0.8), (8, 0.4, 0.8), (8, 0.7, 0.9)];
+        arms.extend(plain.into_iter().chain(long).chain(longer).map(|(volunteers, lr, momentum)| {
+            let outer = OuterStep { lr, momentum };
+            let arm = Arm::default_recipe(24e-3, volunteers).with(|crew| (crew.outer, crew.alone) = (outer, None));
             let name = format!("{}, ({lr}, {momentum})", arm.name);
             arm.named(name)
         }));

@@ -1,6 +1,7 @@
 //! What is compared: a way of training with its settings.
 
-use potluck_protocol::{Optimizer, OuterStep, Recipe, Schedule, UpdateEncoding};
+use potluck_protocol::{Optimizer, OuterStep, Recipe, Schedule, StrategyName, UpdateEncoding};
+use potluck_scheduler::{Mode, Updates};
 
 use super::team::Team;
 use super::upload::Upload;
@@ -120,13 +121,15 @@ impl Arm {
     }
 
     /// What a job's volunteers do by default: fresh Muon, H = 8, (0.7, 0.6), 4-bit uploads, robust
-    /// merge, versions as deltas.
+    /// merge, versions as deltas, and the scheduler's step for a round of one.
     pub(crate) fn default_recipe(lr: f32, volunteers: u32) -> Self {
         let arm = Self::rounds(Optimizer::muon(), lr, volunteers, 8, OuterStep::default());
         let arm = arm.with(|crew| {
             crew.upload = Upload::Encoded(UpdateEncoding::E3m0);
             crew.merging = Merging::Robust;
             crew.publishing = Publishing::Delta;
+            let alone = Updates { volunteers: 1, stale_share: 0.0 };
+            crew.alone = Some(potluck_scheduler::named(StrategyName::Auto).outer(Mode::Barrier, crew.outer, alone));
         });
         arm.named(format!("{volunteers} x default recipe, lr {lr}"))
     }

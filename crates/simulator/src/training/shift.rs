@@ -98,7 +98,6 @@ impl<'a, 'b> Shift<'a, 'b> {
             let (base, version) = (Rc::new(self.versions.theta().to_vec()), self.outcome.commits);
             let mut arrived = Vec::new();
             let mut longest = 0;
-            let outer = self.crew.alone.filter(|_| tasks.len() == 1).unwrap_or(self.crew.outer);
             for (who, task) in tasks.into_iter().enumerate() {
                 let (base, number) = (Rc::clone(&base), self.outcome.tasks);
                 longest = longest.max(self.span(task));
@@ -106,6 +105,7 @@ impl<'a, 'b> Shift<'a, 'b> {
             }
             self.outcome.span += longest;
             done = to;
+            let outer = self.crew.alone.filter(|_| arrived.len() == 1).unwrap_or(self.crew.outer);
             if !arrived.is_empty() && !self.commit(&arrived, outer)? {
                 return Ok(false);
             }
