@@ -53,9 +53,10 @@ fn even(window: u32) {
         // The first of equals wins.
         let second = seen.y > seen.x;
         let upper = select(seen.x, seen.y, second);
-        let fourth = seen.w > seen.z;
-        let below = select(seen.z, seen.w, fourth) > upper;
-        let wins = vec4(!below && !second, !below && second, below && !fourth, below && fourth);
+        let third = seen.z > upper;
+        let fourth = seen.w > select(upper, seen.z, third);
+        let below = third || fourth;
+        let wins = vec4(!below && !second, !below && second, third && !fourth, fourth);
         shares = select(vec4(0.0), vec4(gradient), wins);
     }
     if RELU != 0u {

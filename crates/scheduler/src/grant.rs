@@ -18,6 +18,9 @@ use crate::{BlockRef, Fact, Mode, Phase, Session, SessionId, buffer, round, tail
 /// A deadline is this many times what the volunteer usually takes.
 const DEADLINE_FACTOR: Millis = 4;
 
+/// A task is done after this part of what it takes at the earliest.
+const SOONEST: Millis = 4;
+
 /// When to ask again at the earliest, in case the push is lost; work that comes up is pushed at once.
 const RETRY_MILLIS: Millis = 1_000;
 
@@ -128,7 +131,7 @@ impl<'a> Desk<'a> {
     }
 
     fn evaluation(&mut self, turn: &Turn<'_>, id: SessionId, session: &Session) -> Result<Order, WaitReason> {
-        if has_task(turn, id, session) {
+        if has_task(turn, id, session) || has_all(turn, session) {
             return Err(WaitReason::Round);
         }
         let (version, split, blocks) = self.evaluations.pop_front().ok_or(WaitReason::Round)?;
@@ -149,7 +152,7 @@ impl<'a> Desk<'a> {
         // In buffers whoever sends an update may have the next task meanwhile.
         let has_its_task = match turn.state.mode() {
             Mode::Barrier => is_training(turn, volunteer) || has_task(turn, id, session),
-            Mode::Buffered => false,
+            Mode::Buffered => has_new_task(turn, volunteer),
         };
         let may = !has_its_task && !self.served.contains(volunteer) && !has_all(turn, session);
         if self.samples_left == 0 {
@@ -271,6 +274,14 @@ fn closed(turn: &Turn<'_>) -> Option<WaitReason> {
 /// True where the connection has a task.
 fn has_task(turn: &Turn<'_>, id: SessionId, session: &Session) -> bool {
     turn.state.all_leases().of(&session.volunteer).any(|(task, _)| turn.presence.holder(task) == Some(id))
+}
+
+/// True where the volunteer has a task that it cannot be done with: an ask may cross a lease.
+fn has_new_task(turn: &Turn<'_>, volunteer: &VolunteerKey) -> bool {
+    turn.state.all_leases().of(volunteer).any(|(_, leased)| {
+        let takes = turn.presence.expected_millis(volunteer, leased.samples());
+        takes.is_none_or(|takes| turn.now.saturating_sub(leased.leased_at) < takes / SOONEST)
+    })
 }
 
 /// True where the volunteer has as many tasks as one may.

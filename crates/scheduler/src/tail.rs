@@ -3,10 +3,12 @@
 //! Such a lease is given out once more, to one who is twice as fast as what is left of it, and only
 //! once at a time: the blocks are then with the copy.
 
+use std::collections::BTreeSet;
+
 use potluck_protocol::{Millis, TaskId, VolunteerKey};
 
-use crate::Leased;
 use crate::decide::Turn;
+use crate::{BlockRef, Leased};
 
 /// Whoever takes this many times what it usually does may never be done.
 const OVERDUE: f64 = 1.5;
@@ -42,7 +44,12 @@ fn left(turn: &Turn<'_>, leased: &Leased) -> Millis {
 
 /// The latest of them, where this volunteer would be done well before.
 pub(crate) fn take<'a>(turn: &Turn<'a>, late: &mut Vec<Late<'a>>, volunteer: &VolunteerKey) -> Option<&'a Leased> {
-    let at = late.iter().rposition(|late| late.leased.volunteer != *volunteer)?;
+    let own: BTreeSet<BlockRef> =
+        turn.state.all_leases().of(volunteer).flat_map(|(_, leased)| leased.blocks.iter().copied()).collect();
+    let is_new = |late: &Late<'_>| {
+        late.leased.volunteer != *volunteer && !late.leased.blocks.iter().any(|block| own.contains(block))
+    };
+    let at = late.iter().rposition(is_new)?;
     let takes = turn.presence.expected_millis(volunteer, late[at].leased.samples())?;
     if takes.saturating_mul(GAIN) >= late[at].left {
         return None;

@@ -214,6 +214,6 @@ pub(super) fn pool_grad(f: PoolFn, sizes: ConvSizes, relu: bool, x: &[&[f32]], o
         }
     });
     if relu {
-        out.iter_mut().zip(x[0]).filter(|(_, x)| **x <= 0.0).for_each(|(out, _)| *out = 0.0);
+        out.iter_mut().zip(x[0]).for_each(|(out, x)| *out = if *x > 0.0 { *out } else { 0.0 });
     }
 }

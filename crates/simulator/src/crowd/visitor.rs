@@ -19,6 +19,8 @@ pub(super) struct Work {
     pub(super) task: TaskId,
     pub(super) steps: u32,
     pub(super) samples_per_step: u64,
+    /// The connection that its lease came on.
+    pub(super) on: Option<SessionId>,
     /// Of the learning rate, which the norm of an update goes with.
     lr: f32,
     /// When the parameters and blocks are there.
@@ -86,7 +88,8 @@ impl Visitor {
         let slower = if uneven > 0.0 { (uneven * f64::from(random.normal())).exp() } else { 1.0 };
         let ends_at = begins_at + (slower * (samples * flops_per_sample) as f64 / self.draw.speed) as Millis;
         let (steps, lr) = (task.steps, (task.lr_start + task.lr_end) / 2.0);
-        self.work = Some(Work { task: task.id, steps, samples_per_step, lr, begins_at, ends_at });
+        let on = self.session;
+        self.work = Some(Work { task: task.id, steps, samples_per_step, on, lr, begins_at, ends_at });
         (ends_at, parameters_bytes)
     }
 

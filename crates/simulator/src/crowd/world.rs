@@ -320,8 +320,12 @@ impl World {
         let (session, volunteer) = (SessionId(self.sessions), visitor.key);
         visitor.session = Some(session);
         self.by_session.insert(session, id);
+        let is_sending = visitor.sending.is_some();
         self.step(&Input::Joined { session, volunteer, trusted: false });
-        self.put(1, Event::Ask(id, session));
+        // On a new connection the result comes before the ask.
+        if !is_sending {
+            self.put(1, Event::Ask(id, session));
+        }
     }
 
     fn disconnect(&mut self, id: u64) {
@@ -380,8 +384,8 @@ impl World {
         self.books.finished_samples += u64::from(steps) * work.samples_per_step;
         self.books.computing += ended_at.saturating_sub(work.begins_at);
         self.books.up_bytes += bytes;
+        let asks = visitor.session.filter(|session| work.on == Some(*session) && self.now < visitor.leaves_at);
         visitor.sending = Some((work, steps));
-        let asks = visitor.session.filter(|_| self.now < visitor.leaves_at);
         self.put(millis, Event::Sent(id, task));
         // The next task may come while this one is sent.
         if let Some(session) = asks {

@@ -32,12 +32,16 @@ pub(super) struct Handin {
     upload_failures: u32,
     signature: Option<[u8; 64]>,
     sends: u32,
+    /// The connection that its lease came on.
+    leased_on: LinkId,
     /// The connection it was sent on last.
     sent_on: Option<LinkId>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Upload {
+    /// Waits for the line, which is for one at a time.
+    Queued,
     UnderWay,
     /// Waits for its back-off to pass.
     Resting,
@@ -46,7 +50,7 @@ enum Upload {
 
 impl Session {
     /// Takes an outcome in, if it is worth handing in, and gives the lease back if not.
-    pub(super) fn hand_in(&mut self, task: &Task, outcome: Outcome) {
+    pub(super) fn hand_in(&mut self, task: &Task, leased_on: LinkId, outcome: Outcome) {
         if let Err(detail) = fits(task, &outcome) {
             self.report(VolunteerEvent::refused_by_us(LocalCode::TaskFailed, detail, Some(task.id)));
             self.release([task.id]);
@@ -66,10 +70,7 @@ impl Session {
         let statement = serde_json::to_string(&statement).expect("statements hold only text keys");
         self.actions.push(Action::Sign { task, message: SignedStatement::message(&statement) });
         let update = update.map(Arc::new);
-        let upload = if update.is_some() { Upload::UnderWay } else { Upload::Done };
-        if let Some(bytes) = &update {
-            self.actions.push(Action::Upload { task, bytes: Arc::clone(bytes) });
-        }
+        let upload = if update.is_some() { Upload::Queued } else { Upload::Done };
         self.handins.push_back(Handin {
             task,
             statement,
@@ -78,8 +79,25 @@ impl Session {
             upload_failures: 0,
             signature: None,
             sends: 0,
+            leased_on,
             sent_on: None,
         });
+    }
+
+    /// Sends the next update off once the line is free.
+    pub(super) fn advance_uploads(&mut self) {
+        if self.handins.iter().any(|h| h.upload == Upload::UnderWay) {
+            return;
+        }
+        let Some(handin) = self.handins.iter_mut().find(|h| h.upload == Upload::Queued) else { return };
+        let Some(bytes) = handin.update.clone() else { return };
+        handin.upload = Upload::UnderWay;
+        self.actions.push(Action::Upload { task: handin.task, bytes });
+    }
+
+    /// True while an update is not there yet.
+    pub(super) fn is_uploading(&self) -> bool {
+        self.handins.iter().any(|h| h.upload != Upload::Done)
     }
 
     /// Sends what is ready and was not sent on this connection.
@@ -113,8 +131,13 @@ impl Session {
         if self.task_failures > 0 && !self.handins.is_empty() {
             return false;
         }
-        let on_its_way = |h: &Handin| h.signature.is_some() && h.upload == Upload::UnderWay;
-        let settled = |h: &Handin| h.sent_on.is_some() || h.upload_failures > 0 || on_its_way(h);
+        let link = self.joined().map(|(link, _)| link);
+        // On a new connection an ask gives up what was leased on the one before, so the result is first.
+        let on_its_way = |h: &Handin| {
+            let is_sending = h.signature.is_some() && h.upload == Upload::UnderWay;
+            Some(h.leased_on) == link && (is_sending || h.upload_failures > 0)
+        };
+        let settled = |h: &Handin| h.sent_on.is_some() || on_its_way(h);
         self.handins.len() < limits::LEASES_PER_VOLUNTEER_MAX && self.handins.iter().all(settled)
     }
 
@@ -184,10 +207,9 @@ impl Session {
     }
 
     pub(super) fn upload_again(&mut self, task: TaskId) {
-        let Some(handin) = self.handin(task).filter(|h| h.upload == Upload::Resting) else { return };
-        let Some(bytes) = handin.update.clone() else { return };
-        handin.upload = Upload::UnderWay;
-        self.actions.push(Action::Upload { task, bytes });
+        if let Some(handin) = self.handin(task).filter(|h| h.upload == Upload::Resting) {
+            handin.upload = Upload::Queued;
+        }
     }
 
     pub(super) fn judged(&mut self, verdict: Verdict) {

@@ -186,7 +186,7 @@ impl Session {
         // The connection works: what comes after a welcome proves more than the welcome.
         self.connect_failures = 0;
         match message {
-            ServerMessage::Lease(lease) => self.leased(*lease),
+            ServerMessage::Lease(lease) => self.leased(link, *lease),
             ServerMessage::Wait { retry_millis, reason } => self.told_to_wait(retry_millis, reason),
             ServerMessage::Verdict(verdict) => self.judged(verdict),
             ServerMessage::Progress { version, samples, budget_samples, accuracy, volunteers } => {
@@ -273,10 +273,10 @@ impl Session {
         }
     }
 
-    fn leased(&mut self, lease: Lease) {
+    fn leased(&mut self, on: LinkId, lease: Lease) {
         self.asked = false;
         self.stop_waiting();
-        let held = Held { lease, at: self.now };
+        let held = Held { lease, at: self.now, on };
         if self.holds(held.lease.task.id) {
             return;
         }

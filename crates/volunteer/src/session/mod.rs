@@ -97,11 +97,12 @@ enum Work {
     Running(Box<Held>),
 }
 
-/// A lease, and when it came.
+/// A lease, when it came, and on which connection.
 #[derive(Debug)]
 struct Held {
     lease: Lease,
     at: Millis,
+    on: LinkId,
 }
 
 /// What the visitor wants.
@@ -245,6 +246,7 @@ impl Session {
             return;
         }
         self.advance_link();
+        self.advance_uploads();
         self.advance_handins();
         match self.wish {
             Wish::Help => self.advance_work(),

@@ -325,7 +325,12 @@ impl Session {
 
     pub(super) fn task_done(&mut self, outcome: Outcome) {
         let Some(held) = self.take_running(outcome.task) else { return };
-        self.hand_in(&held.lease.task, outcome);
+        if self.wish == Wish::Stop && self.is_uploading() {
+            // There is time for one update at most, and that is on its way.
+            self.release([held.lease.task.id]);
+        } else {
+            self.hand_in(&held.lease.task, held.on, outcome);
+        }
         self.show_link_after_work();
     }
 

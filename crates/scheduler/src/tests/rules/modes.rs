@@ -69,25 +69,31 @@ fn in_buffers_the_next_task_comes_while_an_update_is_sent() {
          0 join b
          0 ask a
          0 ask b
-         900 ask a
-         950 ask a
-         1000 done a 1",
+         500 ask a
+         1000 done a 1
+         1100 ask a
+         1900 ask a
+         1950 ask a
+         2000 done a 3",
         7,
         expect![[r#"
-            0 join a
-            0 join b
-            0 ask a
-                -> a: lease 1, train v0 on 0.340 0.182 0.356 0.94, 45000 ms
             0 ask b
                 -> b: lease 2, train v0 on 0.355 0.201 0.348 0.156, 45000 ms
-            900 ask a
-                -> a: lease 3, train v0 on 0.282 0.264 0.148 0.29, 45000 ms
-            950 ask a
+            500 ask a
                 -> a: wait 1000 ms, Round
             1000 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
+                -> a: lease 3, train v0 on 0.282 0.264 0.148 0.29, 5000 ms
+            1100 ask a
+                -> a: wait 1000 ms, Round
+            1900 ask a
                 -> a: lease 4, train v0 on 0.159 0.43 0.177 0.161, 5000 ms
+            1950 ask a
+                -> a: wait 1000 ms, Round
+            2000 done a 3
+                accepted 3: 256 samples
+                -> a: thanks for 3, 2 tasks and 512 samples so far
         "#]],
     );
 }

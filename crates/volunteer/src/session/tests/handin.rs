@@ -65,6 +65,65 @@ fn the_next_task_runs_while_an_update_is_sent_and_no_third_is_asked_for() {
 }
 
 #[test]
+fn on_a_new_connection_the_result_comes_before_the_ask() {
+    check(
+        Script::running(),
+        |s| {
+            let link = s.link;
+            s.event(Event::Closed { link, refused: None });
+            s.passes(2000);
+            s.welcomed();
+            s.event(Event::TaskDone { outcome: outcome(1, 8) });
+            s.event(Event::Signed { task: TaskId(1), signature: [1; 64] });
+            s.event(Event::Uploaded { task: TaskId(1) });
+        },
+        expect![[r#"
+            sleep 783
+            connect 2
+            send 2: hello 1..4, welcomed before
+            report joined
+            send 2: device
+            sign task 1
+            upload 3 bytes of task 1
+            send 2: result of task 1, 8 steps
+            send 2: {"type":"ask"}
+        "#]],
+    );
+}
+
+#[test]
+fn a_stop_during_an_upload_gives_the_next_task_back() {
+    check(
+        Script::running(),
+        |s| {
+            s.event(Event::TaskDone { outcome: outcome(1, 8) });
+            s.event(Event::Signed { task: TaskId(1), signature: [1; 64] });
+            s.lease(2);
+            s.event(Event::Stop);
+            s.event(Event::TaskDone { outcome: outcome(2, 5) });
+            s.event(Event::Uploaded { task: TaskId(1) });
+            s.says(&verdict(1, true, None));
+        },
+        expect![[r#"
+            sign task 1
+            upload 3 bytes of task 1
+            send 1: {"type":"ask"}
+            report {"type":"helping","task":2,"kind":"train","step":0,"steps":8,"loss":null}
+            run task 2 on 2 blocks
+            halt
+            report {"type":"stopping"}
+            sleep 5000
+            send 1: {"type":"release","tasks":[2]}
+            send 1: result of task 1, 8 steps
+            report {"type":"credited","task":1,"tasks":1,"samples":64}
+            send 1: {"type":"bye"}
+            close 1
+            report {"type":"stopped"}
+        "#]],
+    );
+}
+
+#[test]
 fn an_upload_is_tried_again() {
     check(
         Script::running(),

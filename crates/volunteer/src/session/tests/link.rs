@@ -95,8 +95,8 @@ fn a_task_goes_on_while_the_connection_is_lost() {
         expect![[r#"
             sleep 783
             sign task 1
-            upload 3 bytes of task 1
             report {"type":"offline","retry_millis":783}
+            upload 3 bytes of task 1
             connect 2
             report {"type":"connecting"}
             send 2: hello 1..4, welcomed before
