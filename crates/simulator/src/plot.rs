@@ -21,9 +21,13 @@ struct Row {
     spread: f64,
 }
 
-/// The picture of a report as JSON, as SVG; `None` where fewer than two rows have a loss.
+/// The picture of a report as JSON, as SVG: of the model that most rows are of, since losses of two
+/// models share no scale. `None` where fewer than two rows have a loss.
 pub(crate) fn svg(report: &Value) -> Option<String> {
-    let rows: Vec<Row> = report["rows"].as_array()?.iter().filter_map(row).collect();
+    let all = report["rows"].as_array()?;
+    let of_model = |model: &Value| all.iter().filter(|row| row["parameters"] == *model).count();
+    let model = all.iter().map(|row| &row["parameters"]).max_by_key(|model| of_model(model))?;
+    let rows: Vec<Row> = all.iter().filter(|row| row["parameters"] == *model).filter_map(row).collect();
     let best = rows.iter().map(|row| row.mean).fold(f64::INFINITY, f64::min);
     let near = || rows.iter().filter(|row| row.mean <= FAR * best);
     let low = near().map(|row| row.mean - row.spread / 2.0).fold(f64::INFINITY, f64::min);
