@@ -80,9 +80,19 @@ fn calibration(full: bool) -> Vec<Arm> {
     ];
     if full {
         arms.push(Arm::default_recipe(MUON_LR, 8));
+        arms.push(Arm::default_recipe(24e-3, 8));
+        arms.push(stepping(8, 0.7, 0.8));
         arms.push(carried(4e-3));
     }
     arms
+}
+
+/// The default recipe at 24e-3 with another outer step, for rounds of one too.
+fn stepping(volunteers: u32, lr: f32, momentum: f32) -> Arm {
+    let outer = OuterStep { lr, momentum };
+    let arm = Arm::default_recipe(24e-3, volunteers).with(|crew| (crew.outer, crew.alone) = (outer, None));
+    let name = format!("{}, ({lr}, {momentum})", arm.name);
+    arm.named(name)
 }
 
 /// The default recipe, and each machine, at rates among which the best lies between worse ones
@@ -105,12 +115,8 @@ fn arms(full: bool) -> Vec<Arm> {
         let long = [1, 2, 4, 8].map(|volunteers| (volunteers, 0.5, 0.6));
         let longer =
             [(1, 0.7, 0.6), (2, 0.7, 0.8), (4, 0.7, 0.8), (8, 0.7, 0.8), (4, 0.4, 0.8), (8, 0.4, 0.8), (8, 0.7, 0.9)];
-        arms.extend(plain.into_iter().chain(long).chain(longer).map(|(volunteers, lr, momentum)| {
-            let outer = OuterStep { lr, momentum };
-            let arm = Arm::default_recipe(24e-3, volunteers).with(|crew| (crew.outer, crew.alone) = (outer, None));
-            let name = format!("{}, ({lr}, {momentum})", arm.name);
-            arm.named(name)
-        }));
+        let others = plain.into_iter().chain(long).chain(longer);
+        arms.extend(others.map(|(volunteers, lr, momentum)| stepping(volunteers, lr, momentum)));
         arms.extend([4e-3, 8e-3].map(carried));
         // Gradients averaged once where volunteers send an update: eight steps' samples in one.
         arms.extend([16e-3, 32e-3].map(|lr| Arm::alone(adamw, lr, 8 * 8 * LOCAL_BATCH)));
