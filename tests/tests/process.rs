@@ -86,16 +86,17 @@ fn a_killed_coordinator_loses_nothing_that_it_acknowledged() {
     }
 }
 
+/// Tasks of 1,024 samples that take most of a second rather than milliseconds.
+fn job_of_long_tasks(budget: &str) -> Job {
+    Job::digits(&[("hidden", "hidden = [1024, 1024]"), ("batch", "batch = 128"), ("budget_samples", budget)])
+}
+
 #[test]
 fn blocks_of_a_killed_volunteer_are_trained_by_another() {
     let deadline = Deadline::start();
-    // Tasks of most of a second rather than milliseconds, so that the kill falls into the middle of
-    // one; and more of them than will be done, so that the job does not end before the others.
-    let job = Job::digits(&[
-        ("hidden", "hidden = [1024, 1024]"),
-        ("batch", "batch = 128"),
-        ("budget_samples", "budget_samples = 10_000_000"),
-    ]);
+    // The kill falls into the middle of a task, and there are more of them than will be done, so that
+    // the job does not end before the others.
+    let job = job_of_long_tasks("budget_samples = 10_000_000");
     let server = Server::start(&job, deadline);
     let victim = Volunteer::start(&server.url);
     let under_way = || Facts::read(&job).tasks().into_iter().rev().find(|(_, story)| story.accepted == 0);
@@ -126,13 +127,9 @@ fn blocks_of_a_killed_volunteer_are_trained_by_another() {
 
 #[test]
 fn a_fifth_helper_waits_for_a_seat_and_steps_in() {
-    // 90 tasks are three volunteers' work, and four seats are the least; tasks take most of a second.
+    // 90 tasks are three volunteers' work, and four seats are the least.
     let deadline = Deadline::start();
-    let job = Job::digits(&[
-        ("hidden", "hidden = [1024, 1024]"),
-        ("batch", "batch = 128"),
-        ("budget_samples", "budget_samples = 92_160"),
-    ]);
+    let job = job_of_long_tasks("budget_samples = 92_160");
     let server = Server::start(&job, deadline);
     let mut seated: Vec<Volunteer> = (0..4).map(|_| Volunteer::start(&server.url)).collect();
     seated.iter_mut().for_each(|volunteer| {

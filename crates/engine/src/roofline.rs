@@ -214,7 +214,7 @@ fn convolution(sizes: ConvSizes, result: u64) -> Traffic {
 /// channel of the images and the same.
 fn convolution_weights(sizes: ConvSizes) -> Traffic {
     let (x, y, weights) = (sizes.input_len() as u64, sizes.output_len() as u64, sizes.weight_len() as u64);
-    let taps = u64::from(sizes.size.div_ceil(3) * sizes.size.div_ceil(4));
+    let taps = u64::from(sizes.size.div_ceil(3).pow(2));
     Traffic::stream(convolution_flops(sizes), x + y + weights)
         .rereading(x, taps * u64::from((sizes.n / sizes.groups).div_ceil(4)))
         .rereading(y, taps * u64::from(sizes.c / sizes.groups))

@@ -125,8 +125,8 @@ impl Session {
 
     /// Work is asked for once the last result is sent, in trouble, or signed with its update on the way:
     /// where nobody waits for a round, the coordinator gives it at once, and the device computes on
-    /// while the line is busy. After a failure its answer is awaited first: a second failure must be able to put the
-    /// next task off.
+    /// while the line is busy. After a failure its answer is awaited first: a second failure must be
+    /// able to put the next task off.
     pub(super) fn may_ask(&self) -> bool {
         if self.task_failures > 0 && !self.handins.is_empty() {
             return false;

@@ -41,11 +41,9 @@ fn the_next_task_runs_while_an_update_is_sent_and_no_third_is_asked_for() {
     check(
         Script::running(),
         |s| {
-            s.event(Event::TaskDone { outcome: outcome(1, 8) });
-            s.event(Event::Signed { task: TaskId(1), signature: [1; 64] });
+            s.computed(1, 8);
             s.lease(2);
-            s.event(Event::TaskDone { outcome: outcome(2, 8) });
-            s.event(Event::Signed { task: TaskId(2), signature: [1; 64] });
+            s.computed(2, 8);
             s.event(Event::Uploaded { task: TaskId(1) });
             s.says(&verdict(1, true, None));
         },
@@ -73,8 +71,7 @@ fn on_a_new_connection_the_result_comes_before_the_ask() {
             s.event(Event::Closed { link, refused: None });
             s.passes(2000);
             s.welcomed();
-            s.event(Event::TaskDone { outcome: outcome(1, 8) });
-            s.event(Event::Signed { task: TaskId(1), signature: [1; 64] });
+            s.computed(1, 8);
             s.event(Event::Uploaded { task: TaskId(1) });
         },
         expect![[r#"
@@ -96,8 +93,7 @@ fn a_stop_during_an_upload_gives_the_next_task_back() {
     check(
         Script::running(),
         |s| {
-            s.event(Event::TaskDone { outcome: outcome(1, 8) });
-            s.event(Event::Signed { task: TaskId(1), signature: [1; 64] });
+            s.computed(1, 8);
             s.lease(2);
             s.event(Event::Stop);
             s.event(Event::TaskDone { outcome: outcome(2, 5) });
@@ -128,8 +124,7 @@ fn an_upload_is_tried_again() {
     check(
         Script::running(),
         |s| {
-            s.event(Event::TaskDone { outcome: outcome(1, 8) });
-            s.event(Event::Signed { task: TaskId(1), signature: [1; 64] });
+            s.computed(1, 8);
             let (task, code, detail) = (TaskId(1), None, "status 503".to_owned());
             s.event(Event::UploadFailed { task, code, detail, retryable: true });
             s.passes(500);
