@@ -39,7 +39,7 @@ struct Heard {
 /// Volunteers at work.
 #[derive(Debug)]
 pub struct Fleet {
-    runtime: Runtime,
+    runtime: Option<Runtime>,
     volunteers: Mutex<Vec<JoinHandle<Result<(), String>>>>,
     heard: Arc<Mutex<Heard>>,
     news: Receiver<News>,
@@ -69,7 +69,7 @@ impl Fleet {
             })
         });
         let volunteers = Mutex::new(volunteers.collect());
-        Self { runtime, volunteers, heard, news, stop }
+        Self { runtime: Some(runtime), volunteers, heard, news, stop }
     }
 
     /// The tasks that volunteers were told count.
@@ -130,7 +130,8 @@ impl Fleet {
         self.stop.send_replace(true);
         let volunteers = std::mem::take(&mut *self.volunteers.lock().unwrap_or_else(PoisonError::into_inner));
         let left = Deadline::start().left("the volunteers' end");
-        self.runtime.block_on(async {
+        let Some(runtime) = &self.runtime else { return Ok(()) };
+        runtime.block_on(async {
             for volunteer in volunteers {
                 let ended = tokio::time::timeout(left, volunteer).await.map_err(|_| "a volunteer does not end")?;
                 ended.map_err(|e| format!("a volunteer broke: {e}"))??;
@@ -139,9 +140,15 @@ impl Fleet {
         })
     }
 
-    /// Leaves them to their fate.
-    pub fn abandon(&self) {
-        self.stop.send_replace(true);
+}
+
+/// Leaves them to their fate. A runtime must not be waited for inside another, where a fleet may be
+/// dropped too.
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

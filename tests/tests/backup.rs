@@ -70,7 +70,6 @@ fn a_backup_under_load_goes_on_elsewhere_and_the_original_is_believed_no_more() 
     // More is acknowledged than the backup knows.
     fleet.wait(Moment { kind: Kind::Version, span: potluck_tests::deadline::PATIENCE, count: 1 });
     original.process.kill();
-    fleet.abandon();
     fleet.end().expect("left");
 
     // Nothing but the original is served without its owner's word.

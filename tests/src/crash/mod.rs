@@ -124,8 +124,6 @@ fn disturbed(plan: &Plan, kills_max: u32, random: &mut SplitMix64, tell: &mut im
         end(&server, &mut report);
         drop(server);
         report.violations.extend(fleet.end().err());
-    } else {
-        fleet.abandon();
     }
     report.violations.extend(books.check(&fleet).err());
     books.enter_into(&mut report);

@@ -67,11 +67,9 @@ fn count_appends(runtime: &Runtime) -> u64 {
     let log = open_log(&job);
     runtime.block_on(async {
         let site = serve(&job, &log, 0).await.expect("started");
-        let fleet = Fleet::start(&site.url(), VOLUNTEERS, HASTE);
+        let _fleet = Fleet::start(&site.url(), VOLUNTEERS, HASTE);
         site.coordinator.finished().await.expect("finished");
         site.coordinator.shutdown().await;
-        fleet.abandon();
-        tokio::task::spawn_blocking(move || drop(fleet)).await.expect("gone");
     });
     log.appends()
 }
@@ -128,8 +126,7 @@ async fn disturbed(at: u64, fault: Fault) -> Result<Outcome, String> {
     }
     site.coordinator.shutdown().await;
     check(&mut books, &job, &fleet).await?;
-    fleet.abandon();
-    tokio::task::spawn_blocking(move || drop(fleet)).await.map_err(|e| e.to_string())?;
+    drop(fleet);
     if let Some(frozen) = frozen {
         // The job may have ended before.
         log.thaw();
