@@ -139,7 +139,6 @@ impl Fleet {
             Ok(())
         })
     }
-
 }
 
 /// Leaves them to their fate. A runtime must not be waited for inside another, where a fleet may be

@@ -24,7 +24,7 @@ use super::{
     board::{self, Devices, Shown},
     chores::Chores,
     journal::{Journal, JournalError},
-    mail::{Message, Newcomer, Query},
+    mail::{self, Message, Newcomer, Query},
     merge::{Bench, Made, MergeError, Order, Whole},
     outboxes::Outboxes,
     snapshots::Snapshots,
@@ -187,6 +187,7 @@ impl Actor {
             let _ = merging.await;
         }
         self.chores.done().await;
+        mail::shut(self.mail).await;
         self.outlets.changes.send_modify(|revision| *revision += 1);
     }
 

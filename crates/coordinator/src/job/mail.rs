@@ -49,3 +49,30 @@ pub(crate) enum Query {
     Contributions { after: Option<VolunteerKey>, rows_max: usize, answer: oneshot::Sender<Vec<ContributionRow>> },
     Lease { task: TaskId, answer: oneshot::Sender<Result<LeaseView, Problem>> },
 }
+
+/// Lets nothing more in and drops what came. A mailbox that is just dropped may keep what somebody was
+/// putting in at that moment, who then waits for an answer for ever.
+pub(super) async fn shut<T>(mut mail: mpsc::Receiver<T>) {
+    mail.close();
+    while mail.recv().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_put_in_while_a_mailbox_is_shut_is_dropped_too() {
+        let (mailbox, mail) = mpsc::channel(2);
+        let (answer, mut answered) = oneshot::channel::<()>();
+        mailbox.try_send(None).expect("room");
+        // A sender that has its place, but not yet put its message there.
+        let place = mailbox.reserve().await.expect("room");
+        let late = async {
+            mailbox.closed().await;
+            place.send(Some(answer));
+        };
+        tokio::join!(shut(mail), late);
+        assert_eq!(answered.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+}
