@@ -3,7 +3,7 @@
 //! Cargo decides itself what to compile; the other steps carry stamps. Always the same package
 //! selections are used, so that features unify once and nothing is compiled twice.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,6 +23,7 @@ const ENGINE_PACKAGE: &str = "npm/potluck-engine";
 /// Everything that a command after this one may start or serve.
 pub(crate) fn run(project: &Project, tools: &Tools, phases: &mut Phases) -> Result<()> {
     let recipe = Recipe::read(project)?;
+    let _alone = lock(project)?;
     phases.run("native programs", || shell::run(cargo(project).args(["build", "--workspace"])))?;
     for variant in &recipe.variants {
         phases.run(&format!("wasm, {}", variant.name), || compile(project, &recipe, variant))?;
@@ -43,6 +44,24 @@ pub(crate) fn run(project: &Project, tools: &Tools, phases: &mut Phases) -> Resu
     phases.run("npm package", || complete_engine_package(project))?;
     phases.run("pages", || bundle_pages(project, tools))?;
     phases.run("size budget", || budget::check(project, &recipe))
+}
+
+/// One build at a time in a checkout, until this is dropped: another one would pack modules that are
+/// only half written.
+fn lock(project: &Project) -> Result<File> {
+    let path = project.target("xtask-build.lock");
+    let explain = || format!("cannot lock {}", path.display());
+    fs::create_dir_all(project.at("target"))?;
+    let file = File::create(&path).with_context(explain)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            println!("  another build of this checkout is under way: waiting for its end");
+            file.lock().with_context(explain)?;
+        }
+        Err(TryLockError::Error(error)) => return Err(error).with_context(explain),
+    }
+    Ok(file)
 }
 
 /// Every wasm package, and where under `target/` its variants go, a folder each.
