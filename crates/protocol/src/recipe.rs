@@ -160,7 +160,7 @@ pub struct OuterStep {
 
 impl Default for OuterStep {
     fn default() -> Self {
-        Self { lr: 0.7, momentum: 0.6 }
+        Self { lr: 0.7, momentum: 0.8 }
     }
 }
 

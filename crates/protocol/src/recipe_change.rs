@@ -250,7 +250,7 @@ mod tests {
         check(r#"{"lr": 0.012}"#, &[("lr", "0.024", "0.012")]);
         check(r#"{"lr": 0.024}"#, &[]);
         check(r#"{"schedule": "constant", "steps": 4}"#, &[("schedule", "cosine", "constant"), ("steps", "8", "4")]);
-        check(r#"{"outer": {"momentum": 0.5}}"#, &[("outer.momentum", "0.6", "0.5")]);
+        check(r#"{"outer": {"momentum": 0.5}}"#, &[("outer.momentum", "0.8", "0.5")]);
         check(r#"{"weight_decay": 0.2}"#, &[("weight_decay", "0.1", "0.2")]);
         let sgd = r#"{"optimizer": {"sgd": {"momentum": 0.9, "weight_decay": 0.1}}, "update": "int8"}"#;
         check(sgd, &[("optimizer", "muon [0.9, 0.9, 0.95, 1e-8]", "sgd [0.9]"), ("update", "e3m0", "int8")]);

@@ -46,8 +46,8 @@ impl Norms {
 
     /// What is usual after this much work at this mean learning rate; `None` while too few are known.
     /// Where this size has too few, those of all sizes are compared a step.
-    pub(crate) fn band(&self, work: Work, lr: f32) -> Option<RangeInclusive<f32>> {
-        let middle = self.of_size(work).or_else(|| self.pooled(work.steps))? * f64::from(lr);
+    pub(crate) fn band(&self, recipe: &Recipe, work: Work, lr: f32) -> Option<RangeInclusive<f32>> {
+        let middle = self.of_size(work).or_else(|| self.pooled(recipe, work.steps))? * f64::from(lr);
         Some((middle / BAND) as f32..=(middle * BAND) as f32)
     }
 
@@ -56,15 +56,23 @@ impl Norms {
         median(kept.iter().copied())
     }
 
-    fn pooled(&self, steps: u32) -> Option<f64> {
+    fn pooled(&self, recipe: &Recipe, steps: u32) -> Option<f64> {
         let a_step = |(&(steps, _), kept): (&(u32, u32), &VecDeque<f64>)| {
-            let steps = f64::from(steps.max(1));
+            let steps = full_steps(recipe, steps.max(1));
             kept.iter().map(|norm| norm / steps).collect::<Vec<_>>()
         };
         let pool: Vec<f64> = self.0.iter().flat_map(a_step).collect();
         let middle = median(pool.iter().copied()).filter(|_| pool.len() >= NEEDED)?;
-        Some(middle * f64::from(steps))
+        Some(middle * full_steps(recipe, steps))
     }
+}
+
+/// Steps after the ramp that come to as much as these, the ramp's among them: what is handed in early
+/// may be nothing but ramp.
+fn full_steps(recipe: &Recipe, steps: u32) -> f64 {
+    let ramp = f64::from(recipe.ramp_steps);
+    let rising = f64::from(steps).min(ramp);
+    f64::from(steps) - rising + rising * (rising + 1.0) / (2.0 * ramp.max(1.0))
 }
 
 /// True where updates of both recipes have norms of one kind, in units of steps and learning rate. A
@@ -93,7 +101,7 @@ pub(crate) fn are_alike(one: &Recipe, other: &Recipe) -> bool {
 /// `clip_norm` and momentum adds up to 1 / (1 - momentum) of them, and near a minimum it is small
 /// however many parameters there are.
 pub(crate) fn possible(recipe: &Recipe, parameters: u64, steps: u32, lr: f32) -> RangeInclusive<f32> {
-    let unit = f64::from(steps) * f64::from(lr);
+    let unit = full_steps(recipe, steps) * f64::from(lr);
     let by_rate = limits::NORM_LEARNING_RATES_MAX * (parameters as f64).sqrt();
     let (least, most) = match recipe.optimizer {
         Optimizer::Adamw { .. } | Optimizer::Muon { .. } => (by_rate, by_rate),
@@ -117,11 +125,16 @@ mod tests {
         Work { steps, batch: 32 }
     }
 
+    /// Without a ramp.
+    fn flat() -> Recipe {
+        Recipe { ramp_steps: 0, ..recipe() }
+    }
+
     #[track_caller]
     fn check(norms: &[f32], steps: u32, expected: Option<RangeInclusive<f32>>) {
         let mut all = Norms::default();
         norms.iter().for_each(|&n| all.add(work(8), 0.01, n));
-        assert_eq!(all.band(work(steps), 0.01), expected);
+        assert_eq!(all.band(&flat(), work(steps), 0.01), expected);
     }
 
     #[test]
@@ -141,11 +154,22 @@ mod tests {
     }
 
     #[test]
+    fn a_ramp_counts_for_what_it_is() {
+        let mut all = Norms::default();
+        (0..9).for_each(|_| all.add(work(8), 1.0, 36.0));
+        let rising = Recipe { ramp_steps: 8, ..recipe() };
+        assert_eq!(all.band(&rising, work(1), 1.0), Some(0.25..=4.0), "1 of 36 eighths");
+        let short = Recipe { ramp_steps: 3, ..recipe() };
+        assert_eq!([1, 3, 8].map(|steps| full_steps(&short, steps)), [1.0 / 3.0, 2.0, 7.0]);
+        assert_eq!(full_steps(&flat(), 8), 8.0);
+    }
+
+    #[test]
     fn own_steps_come_first_once_there_are_enough() {
         let mut all = Norms::default();
         (0..9).for_each(|_| all.add(work(8), 1.0, 8.0));
         (0..5).for_each(|_| all.add(work(4), 1.0, 1.0));
-        assert_eq!(all.band(work(4), 1.0), Some(0.25..=4.0));
+        assert_eq!(all.band(&flat(), work(4), 1.0), Some(0.25..=4.0));
     }
 
     #[test]
@@ -153,15 +177,15 @@ mod tests {
         let mut all = Norms::default();
         let small = Work { steps: 8, batch: 4 };
         (0..9).for_each(|_| all.add(work(8), 1.0, 1.0));
-        assert_eq!(all.band(small, 1.0), Some(0.25..=4.0), "a step, while its own are too few");
+        assert_eq!(all.band(&flat(), small, 1.0), Some(0.25..=4.0), "a step, while its own are too few");
         (0..5).for_each(|_| all.add(small, 1.0, 3.0));
-        assert_eq!(all.band(small, 1.0), Some(0.75..=12.0));
-        assert_eq!(all.band(work(8), 1.0), Some(0.25..=4.0));
+        assert_eq!(all.band(&flat(), small, 1.0), Some(0.75..=12.0));
+        assert_eq!(all.band(&flat(), work(8), 1.0), Some(0.25..=4.0));
     }
 
     #[track_caller]
     fn check_possible(optimizer: Optimizer, norm: f32, expected: bool) {
-        let recipe = Recipe { optimizer, ..recipe() };
+        let recipe = Recipe { optimizer, ..flat() };
         assert_eq!(possible(&recipe, 10_000, 8, 0.01).contains(&norm), expected, "{norm}");
     }
 
@@ -204,6 +228,6 @@ mod tests {
     fn the_band_falls_with_the_learning_rate() {
         let mut all = Norms::default();
         (0..9).for_each(|_| all.add(work(8), 0.25, 1.0));
-        assert_eq!(all.band(work(8), 0.125), Some(0.125..=2.0));
+        assert_eq!(all.band(&flat(), work(8), 0.125), Some(0.125..=2.0));
     }
 }

@@ -198,7 +198,8 @@ fn usable_norm(
     }
     let possible = norms::possible(recipe, turn.job.facts.parameters, steps, leased.lr);
     let is_comparable = norms::are_alike(recipe, &turn.job.recipe);
-    let usual = turn.state.norms().band(Work { steps, batch: leased.batch }, leased.lr).filter(|_| is_comparable);
+    let usual =
+        turn.state.norms().band(recipe, Work { steps, batch: leased.batch }, leased.lr).filter(|_| is_comparable);
     if possible.contains(&norm) && usual.is_none_or(|band| band.contains(&norm)) {
         return Ok(norm);
     }

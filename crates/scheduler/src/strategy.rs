@@ -119,13 +119,19 @@ impl Strategy for Auto {
 
 /// What a stale buffer's step is to that of rounds whose effective rate is `eta (1 + mu)`, that of
 /// successive deltas that are not correlated (arXiv draft on outer momentum; ALGORITHMS.md): a buffer
-/// holds about half of what a round would, and (0.5, 0) was best beside (0.7, 0.6).
-const BUFFERED_OF_EFFECTIVE: f32 = 0.5 / (0.7 * 1.6);
+/// holds about half of what a round would, and (0.5, 0) was best beside (0.7, 0.8).
+const BUFFERED_OF_EFFECTIVE: f32 = 0.5 / (0.7 * 1.8);
+
+/// Up to so many volunteers make a mean that is still noisy.
+const FEW: usize = 3;
+
+/// The step of a round of few to that of the recipe: (0.5, 0.8) beside (0.7, 0.8).
+const FEW_OF_RATE: f32 = 0.5 / 0.7;
 
 /// The step of both modes. Momentum needs a barrier: a round with something stale in it steps at its
 /// own rate without. It also needs a mean over several: where a round is one volunteer's, momentum adds
-/// up what is noise, so it steps as a buffer does. A buffer steps at a rate that keeps the effective one
-/// steady.
+/// up what is noise, so it steps as a buffer does, and a round of few steps less far than one of many.
+/// A buffer steps at a rate that keeps the effective one steady.
 fn outer_step(mode: Mode, of_recipe: OuterStep, updates: Updates) -> OuterStep {
     let OuterStep { lr, momentum } = of_recipe;
     let gentle = OuterStep { lr: lr * (1.0 + momentum) * BUFFERED_OF_EFFECTIVE, momentum: 0.0 };
@@ -133,6 +139,7 @@ fn outer_step(mode: Mode, of_recipe: OuterStep, updates: Updates) -> OuterStep {
         Mode::Barrier if momentum == 0.0 => of_recipe,
         Mode::Barrier if updates.volunteers <= 1 => gentle,
         Mode::Barrier if updates.stale_share > 0.0 => OuterStep { lr, momentum: 0.0 },
+        Mode::Barrier if updates.volunteers <= FEW => OuterStep { lr: lr * FEW_OF_RATE, momentum },
         Mode::Barrier => of_recipe,
         Mode::Buffered => gentle,
     }
@@ -180,7 +187,7 @@ mod tests {
         assert!((buffered.lr - 0.5).abs() < 1e-6 && buffered.momentum == 0.0, "{buffered:?}");
         assert_eq!(outer_step(Mode::Barrier, of_recipe, updates(4, 0.0)), of_recipe);
         assert_eq!(outer_step(Mode::Barrier, of_recipe, updates(4, 0.1)), OuterStep { lr: 0.7, momentum: 0.0 });
-        let plain = outer_step(Mode::Buffered, OuterStep { lr: 1.12, momentum: 0.0 }, updates(4, 0.0));
+        let plain = outer_step(Mode::Buffered, OuterStep { lr: 1.26, momentum: 0.0 }, updates(4, 0.0));
         assert!((plain.lr - 0.5).abs() < 1e-6, "{plain:?}");
     }
 
@@ -191,6 +198,17 @@ mod tests {
         assert_eq!(alone, outer_step(Mode::Buffered, of_recipe, updates(1, 0.0)));
         let plain = OuterStep { lr: 1.0, momentum: 0.0 };
         assert_eq!(outer_step(Mode::Barrier, plain, updates(1, 0.0)), plain, "as its owner wants it");
+    }
+
+    #[test]
+    fn few_step_less_far_than_many() {
+        let of_recipe = OuterStep::default();
+        let of_few = [2, 3].map(|volunteers| outer_step(Mode::Barrier, of_recipe, updates(volunteers, 0.0)));
+        let is_half = |step: &OuterStep| (step.lr - 0.5).abs() < 1e-6 && step.momentum == of_recipe.momentum;
+        assert!(of_few.iter().all(is_half), "{of_few:?}");
+        assert_eq!(outer_step(Mode::Barrier, of_recipe, updates(9, 0.0)), of_recipe);
+        let plain = OuterStep { lr: 1.0, momentum: 0.0 };
+        assert_eq!(outer_step(Mode::Barrier, plain, updates(2, 0.0)), plain, "as its owner wants it");
     }
 
     fn updates(volunteers: usize, stale_share: f32) -> Updates {

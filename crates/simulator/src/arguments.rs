@@ -21,7 +21,7 @@ potluck-simulator NAME [options]
   band      a job file under four visitors who come and go: the losses that it may end with
 
   --full        every row of the committed table, instead of those that end within 12 minutes
-  --seeds N     repetitions of every row (3; band 100)
+  --seeds N     repetitions of every row (3; of the small model in diloco, hetero and churn 6; band 100)
   --seed S      the first of them (0); a run repeats from it
   --only WORD   where a text is learnt: only rows whose name holds the word
   --threads N   rows that are trained at once (all cores)

@@ -7,7 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::budget;
 use crate::fingerprint::{Fingerprint, Stamp};
@@ -19,6 +19,9 @@ use crate::shell;
 
 /// The npm package `potluck-engine`, below the target folder.
 const ENGINE_PACKAGE: &str = "npm/potluck-engine";
+
+/// A module with nothing in it.
+const EMPTY_BYTES: u64 = 8;
 
 /// Everything that a command after this one may start or serve.
 pub(crate) fn run(project: &Project, tools: &Tools, phases: &mut Phases) -> Result<()> {
@@ -179,6 +182,8 @@ impl Packer<'_> {
         command.arg(self.project.npm_program("wasm-opt")).args(self.optimise_flags());
         command.arg(module).arg("-o").arg(&optimised);
         shell::run_quietly(&mut command)?;
+        let bytes = fs::metadata(&optimised)?.len();
+        ensure!(bytes > EMPTY_BYTES, "wasm-opt made an empty module of {}: build again", module.display());
         fs::rename(&optimised, module).with_context(|| format!("cannot replace {}", module.display()))
     }
 }

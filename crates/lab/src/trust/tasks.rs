@@ -43,7 +43,7 @@ fn recipe(optimizer: Optimizer, lr: f32, steps: u32, batch: u32) -> Recipe {
         optimizer,
         lr,
         schedule: Schedule::Constant,
-        ramp_steps: 3,
+        ramp_steps: if matches!(optimizer, Optimizer::Muon { .. }) { steps } else { 3 },
         clip_norm: 1.0,
         steps,
         batch,

@@ -229,6 +229,8 @@ fn transformers_are_trained_with_muon_unless_it_is_said() {
     assert_eq!((adamw.optimizer, adamw.lr), (Optimizer::default(), 4e-3));
     let mlp = JobFile::parse(GOOD).expect("a good file").train;
     assert_eq!((mlp.optimizer, mlp.lr), (Optimizer::default(), 4e-3));
+    assert_eq!([recipe(""), recipe("steps = 4"), recipe("ramp_steps = 1")].map(|r| r.ramp_steps), [8, 4, 1]);
+    assert_eq!([adamw, mlp, recipe("optimizer = \"sgd\"")].map(|r| r.ramp_steps), [3, 3, 3]);
 }
 
 #[test]

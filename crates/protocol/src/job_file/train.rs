@@ -67,13 +67,14 @@ pub(super) fn train(
         Some(RawOptimizer::Sgd) => Optimizer::sgd(),
     };
     let decay = weight_decay.as_ref().map(|d| *d.as_ref());
+    let steps_or_default = value(&steps, 8);
     let recipe = Recipe {
         optimizer: decay.map_or(optimizer, |decay| optimizer.with_weight_decay(decay)),
         lr: value(&lr, default_lr(&optimizer)),
         schedule: schedule.unwrap_or(Schedule::Cosine),
-        ramp_steps: value(&ramp_steps, 3),
+        ramp_steps: value(&ramp_steps, default_ramp(&optimizer, steps_or_default)),
         clip_norm: value(&clip_norm, 1.0),
-        steps: value(&steps, 8),
+        steps: steps_or_default,
         batch: value(&batch, 32),
         budget_samples: *budget_samples.as_ref(),
         target_accuracy: target_accuracy.as_ref().map(|t| *t.as_ref()),
@@ -112,5 +113,14 @@ fn default_lr(optimizer: &Optimizer) -> f32 {
     match optimizer {
         Optimizer::Muon { .. } => 24e-3,
         Optimizer::Adamw { .. } | Optimizer::Sgd { .. } => 4e-3,
+    }
+}
+
+/// Muon's first steps in a task are its worst, as its momentum starts at zero: there the rate rises to
+/// the last step (`docs/training.md` has the figures).
+fn default_ramp(optimizer: &Optimizer, steps: u32) -> u32 {
+    match optimizer {
+        Optimizer::Muon { .. } => steps,
+        Optimizer::Adamw { .. } | Optimizer::Sgd { .. } => 3,
     }
 }

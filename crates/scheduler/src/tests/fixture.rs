@@ -34,7 +34,7 @@ pub(crate) fn recipe() -> Recipe {
         batch: 32,
         budget_samples: 100_000,
         target_accuracy: None,
-        outer: OuterStep { lr: 0.7, momentum: 0.6 },
+        outer: OuterStep::default(),
         update: UpdateEncoding::E3m0,
     }
 }

@@ -5,10 +5,9 @@
 //! scheduler leases them again, so that a loss costs time, and what is equal are the merged samples.
 
 use anyhow::Result;
-use potluck_protocol::OuterStep;
 use serde_json::{Value, json};
 
-use super::diloco::MUON_LR;
+use super::diloco::JOB_LR;
 use super::field::Field;
 use super::sweep::{SEEDS, Sweep};
 use crate::crowd::{Arrivals, Books, Churn, Draw, JobSize, World, WorldSize};
@@ -65,8 +64,8 @@ const SEEMS: JobSize = JobSize { parameters: 1_000_000, task_millis: 10_000 };
 const LASTS: u64 = 24 * 3_600_000;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
-    let sweep = Sweep::run(arguments, Size::SMALL, arms(arguments.full))?;
-    let mut report = Report::new(format!("{} Default recipe, lr {MUON_LR}.", sweep.words()));
+    let sweep = Sweep::run(arguments, Size::SMALL, 2 * SEEDS, arms())?;
+    let mut report = Report::new(format!("{} Default recipe, lr {JOB_LR}.", sweep.words()));
     let mut row = |name: &str, loss: Summary, seeds: usize, gap: Option<f64>, commits: f64, hours: Value| {
         report.row([
             ("arm", json!(name)),
@@ -125,7 +124,7 @@ fn crowds(arguments: &Arguments) -> Result<Vec<(Crowd, Vec<Day>)>> {
         crowds.iter().flat_map(|&crowd| seeds.iter().map(move |&seed| (crowd, seed))).collect();
     let run = |&(crowd, seed): &(Crowd, u64)| {
         let bench = field.bench(seed)?;
-        let recipe = Arm::default_recipe(MUON_LR, 8).recipe(Size::SMALL.samples);
+        let recipe = Arm::default_recipe(JOB_LR, 8).recipe(Size::SMALL.samples);
         let job = field.job(&bench, seed, recipe, SEEMS)?;
         let arrivals = match crowd {
             Crowd::Steady => Arrivals::Cast((0..8).map(|at| (at, Draw::steady(1.0, LASTS, false))).collect()),
@@ -143,22 +142,12 @@ fn crowds(arguments: &Arguments) -> Result<Vec<(Crowd, Vec<Day>)>> {
     Ok(crowds.into_iter().map(|crowd| (crowd, days.by_ref().take(seeds.len()).collect())).collect())
 }
 
-fn arms(full: bool) -> Vec<Arm> {
-    let recipe = |volunteers| Arm::default_recipe(MUON_LR, volunteers);
+fn arms() -> Vec<Arm> {
+    let recipe = |volunteers| Arm::default_recipe(JOB_LR, volunteers);
     let ramp =
         |(name, counts): (&str, &'static [u32])| recipe(4).with(|crew| crew.team = Team::Ramp(counts)).named(name);
     let lost = |name, lost| recipe(8).with(|crew| crew.lost = lost).named(name);
-    // What a volunteer who is alone might do instead.
-    let otherwise = |(lr, momentum): (f32, f32)| {
-        let (name, counts) = RAMPS[1];
-        let step = OuterStep { lr, momentum };
-        let arm = ramp((name, counts)).with(|crew| crew.alone = Some(step));
-        arm.named(format!("{name}, who is alone at ({lr}, {momentum})"))
-    };
     let mut arms = vec![lost(NOBODY_LOST, 0.0), lost(HALF_LOST, 0.5), recipe(4).named(CONSTANT)];
     arms.extend(RAMPS.map(ramp));
-    if full {
-        arms.extend([(0.7, 0.6), (1.0, 0.0), (0.25, 0.0)].map(otherwise));
-    }
     arms
 }

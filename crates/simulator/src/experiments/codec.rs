@@ -2,11 +2,11 @@
 //! parameter and task it takes.
 
 use anyhow::Result;
-use potluck_protocol::{Optimizer, OuterStep, UpdateEncoding};
+use potluck_protocol::{Optimizer, UpdateEncoding};
 use serde_json::json;
 
-use super::diloco::MUON_LR;
-use super::sweep::{Measured, Sweep};
+use super::diloco::{MUON_LR, MUON_OUTER};
+use super::sweep::{Measured, SEEDS, Sweep};
 use crate::Arguments;
 use crate::report::{Report, rounded};
 use crate::training::{Arm, Publishing, Size, Upload};
@@ -18,7 +18,7 @@ const F32: &str = "f32 up, f32 down";
 const FOUR_BIT: &str = "E3M0 up, f32 down";
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
-    let sweep = Sweep::run(arguments, Size::SMALL, arms(arguments.full))?;
+    let sweep = Sweep::run(arguments, Size::SMALL, SEEDS, arms(arguments.full))?;
     let plain = sweep.arm(F32).map(|measured| measured.loss().mean);
     let above = |measured: &Measured| plain.map(|plain| 100.0 * (measured.loss().mean / plain - 1.0));
     let mut report = Report::new(format!("{} Eight volunteers, fresh Muon, H = 8, (0.7, 0.6).", sweep.words()));
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
 
 fn arms(full: bool) -> Vec<Arm> {
     let arm = |name: &str, upload: Upload, publishing: Publishing| {
-        let arm = Arm::rounds(Optimizer::muon(), MUON_LR, 8, 8, OuterStep::default());
+        let arm = Arm::rounds(Optimizer::muon(), MUON_LR, 8, 8, MUON_OUTER);
         arm.with(|crew| (crew.upload, crew.publishing) = (upload, publishing)).named(name)
     };
     let encoded = Upload::Encoded;

@@ -5,13 +5,17 @@ use anyhow::Result;
 use potluck_protocol::{Optimizer, OuterStep};
 use serde_json::json;
 
-use super::sweep::{Measured, Sweep};
+use super::sweep::{Measured, SEEDS, Sweep};
 use crate::Arguments;
 use crate::report::{Report, rounded};
 use crate::training::{Arm, LOCAL_BATCH, Size, Way, name_of};
 
-/// Learning rate of fresh Muon in short tasks; above it nothing has been tried.
+/// Learning rate of jobs with Muon.
+pub(crate) const JOB_LR: f32 = 24e-3;
+
+/// That of fresh Muon in the calibration, and its outer step.
 pub(crate) const MUON_LR: f32 = 48e-3;
+pub(crate) const MUON_OUTER: OuterStep = OuterStep { lr: 0.7, momentum: 0.6 };
 
 /// Volunteers; the loss of the default recipe against the best AdamW and against Muon on one machine
 /// of the same global batch, in per cent above it.
@@ -19,8 +23,8 @@ const LIMITS: [(u32, Option<f64>, f64); 4] =
     [(1, None, 1.0), (2, Some(1.0), 2.0), (4, Some(2.0), 4.0), (8, Some(2.0), 5.0)];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
-    let calibration = Sweep::run(arguments, Size::CALIBRATION, calibration(arguments.full))?;
-    let small = Sweep::run(arguments, Size::SMALL, arms(arguments.full))?;
+    let calibration = Sweep::run(arguments, Size::CALIBRATION, SEEDS, calibration(arguments.full))?;
+    let small = Sweep::run(arguments, Size::SMALL, 2 * SEEDS, arms(arguments.full))?;
     let mut report = Report::new(format!(
         "{}\n{}\nGaps are to the best machine with the same global batch.",
         calibration.words(),
@@ -42,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
         }
     }
     for (volunteers, to_adamw, to_same) in LIMITS {
-        let Some(measured) = small.arm(&Arm::default_recipe(MUON_LR, volunteers).name) else { continue };
+        let Some(measured) = small.arm(&Arm::default_recipe(JOB_LR, volunteers).name) else { continue };
         let optimizers = [(Optimizer::default(), to_adamw), (Optimizer::muon(), Some(to_same))];
         for (optimizer, limit) in optimizers {
             let Some(limit) = limit else { continue };
@@ -76,22 +80,31 @@ fn calibration(full: bool) -> Vec<Arm> {
         Arm::alone(adamw, 16e-3, 64),
         Arm::alone(muon, 24e-3, 64),
         Arm::rounds(adamw, 4e-3, 8, 8, OuterStep { lr: 0.7, momentum: 0.9 }),
-        Arm::rounds(muon, MUON_LR, 8, 8, OuterStep::default()),
+        Arm::rounds(muon, MUON_LR, 8, 8, MUON_OUTER),
     ];
     if full {
-        arms.push(Arm::default_recipe(MUON_LR, 8));
-        arms.push(Arm::default_recipe(24e-3, 8));
-        arms.push(stepping(8, 0.7, 0.8));
-        arms.push(carried(4e-3));
+        arms.extend([8, 4, 2, 1].map(|volunteers| Arm::default_recipe(JOB_LR, volunteers)));
+        for (volunteers, muon_lr) in [(4, 24e-3), (2, 12e-3), (1, 12e-3)] {
+            let batch = volunteers * LOCAL_BATCH;
+            arms.extend([Arm::alone(adamw, 16e-3, batch), Arm::alone(muon, muon_lr, batch)]);
+        }
+        arms.push(carried(muon, JOB_LR, 8));
     }
     arms
 }
 
-/// The default recipe at 24e-3 with another outer step, for rounds of one too.
+/// The default recipe with another outer step, whatever the number of volunteers.
 fn stepping(volunteers: u32, lr: f32, momentum: f32) -> Arm {
     let outer = OuterStep { lr, momentum };
-    let arm = Arm::default_recipe(24e-3, volunteers).with(|crew| (crew.outer, crew.alone) = (outer, None));
+    let arm = Arm::default_recipe(JOB_LR, volunteers).with(|crew| (crew.outer, crew.scheduled) = (outer, false));
     let name = format!("{}, ({lr}, {momentum})", arm.name);
+    arm.named(name)
+}
+
+/// The default recipe with a rate that rises over fewer steps.
+fn rising(lr: f32, volunteers: u32, ramp_steps: u32) -> Arm {
+    let arm = Arm::default_recipe(lr, volunteers).with(|crew| crew.ramp_steps = ramp_steps);
+    let name = format!("{}, ramp of {ramp_steps}", arm.name);
     arm.named(name)
 }
 
@@ -99,9 +112,9 @@ fn stepping(volunteers: u32, lr: f32, momentum: f32) -> Arm {
 /// (`--full`), or at those that were the best of them.
 fn arms(full: bool) -> Vec<Arm> {
     let (adamw, muon) = (Optimizer::default(), Optimizer::muon());
-    let crew_rates: &[f32] = if full { &[48e-3, 24e-3, 12e-3] } else { &[48e-3, 24e-3] };
+    let crew_rates = [24e-3, 48e-3];
     let (adamw_rates, muon_rates): (&[f32], &[f32]) =
-        if full { (&[16e-3, 8e-3, 32e-3], &[24e-3, 12e-3, 48e-3]) } else { (&[16e-3], &[24e-3]) };
+        if full { (&[16e-3, 8e-3, 32e-3], &[24e-3, 12e-3, 48e-3]) } else { (&[16e-3], &[24e-3, 12e-3]) };
     let mut arms = Vec::new();
     for volunteers in [8, 4, 2, 1] {
         arms.extend(crew_rates.iter().map(|&lr| Arm::default_recipe(lr, volunteers)));
@@ -111,22 +124,37 @@ fn arms(full: bool) -> Vec<Arm> {
     }
     if full {
         // Other outer steps: (volunteers, outer learning rate, outer momentum).
-        let plain = [1, 2, 4, 8].map(|volunteers| (volunteers, 1.0, 0.0));
-        let long = [1, 2, 4, 8].map(|volunteers| (volunteers, 0.5, 0.6));
-        let longer =
-            [(1, 0.7, 0.6), (2, 0.7, 0.8), (4, 0.7, 0.8), (8, 0.7, 0.8), (4, 0.4, 0.8), (8, 0.4, 0.8), (8, 0.7, 0.9)];
-        let others = plain.into_iter().chain(long).chain(longer);
+        let others = [
+            (1, 0.7, 0.6),
+            (1, 1.0, 0.0),
+            (2, 0.7, 0.6),
+            (2, 0.7, 0.8),
+            (2, 0.5, 0.6),
+            (2, 1.0, 0.0),
+            (4, 0.7, 0.6),
+            (4, 0.5, 0.8),
+            (4, 1.0, 0.0),
+            (8, 0.7, 0.6),
+            (8, 0.5, 0.8),
+            (8, 0.9, 0.8),
+            (8, 1.0, 0.0),
+        ];
         arms.extend(others.map(|(volunteers, lr, momentum)| stepping(volunteers, lr, momentum)));
-        arms.extend([4e-3, 8e-3].map(carried));
+        for volunteers in [8, 4, 2, 1] {
+            arms.push(rising(JOB_LR, volunteers, 3));
+            arms.push(carried(muon, if volunteers < 4 { 12e-3 } else { JOB_LR }, volunteers));
+        }
+        arms.extend([4e-3, 8e-3].map(|lr| carried(adamw, lr, 8)));
         // Gradients averaged once where volunteers send an update: eight steps' samples in one.
         arms.extend([16e-3, 32e-3].map(|lr| Arm::alone(adamw, lr, 8 * 8 * LOCAL_BATCH)));
     }
     arms
 }
 
-/// Eight volunteers who carry AdamW's state from task to task.
-fn carried(lr: f32) -> Arm {
-    let arm = Arm::rounds(Optimizer::default(), lr, 8, 8, OuterStep::default()).with(|crew| crew.carries = true);
-    let name = format!("{}, state carried", arm.name);
+/// Volunteers who carry their optimizer's state from task to task, which nobody could check.
+fn carried(optimizer: Optimizer, lr: f32, volunteers: u32) -> Arm {
+    let arm = Arm::rounds(optimizer, lr, volunteers, 8, OuterStep::default());
+    let arm = arm.with(|crew| (crew.scheduled, crew.carries) = (true, true));
+    let name = format!("{volunteers} x {}, H 8, lr {lr}, state carried", name_of(optimizer));
     arm.named(name)
 }

@@ -35,9 +35,9 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
-    /// Runs those of the arms that were asked for, with the seeds that were asked for. A run that
+    /// Runs those of the arms that were asked for, each so often unless told otherwise. A run that
     /// ended before, in an interrupted simulation, is not run again.
-    pub(crate) fn run(arguments: &Arguments, size: Size, mut arms: Vec<Arm>) -> Result<Self> {
+    pub(crate) fn run(arguments: &Arguments, size: Size, seeds: u64, mut arms: Vec<Arm>) -> Result<Self> {
         let path = arguments.text.as_deref().context("this simulation learns a text: name one with --text FILE")?;
         if let Some(word) = &arguments.only {
             arms.retain(|arm| arm.name.contains(word.as_str()));
@@ -47,7 +47,7 @@ impl Sweep {
         let resume = Resume::open(arguments.resume.as_deref())?;
         let began = Instant::now();
         let tell = |text: String| eprintln!("{:>6.0} s  {text}", began.elapsed().as_secs_f64());
-        let seeds = arguments.seeds_or(SEEDS);
+        let seeds = arguments.seeds_or(seeds);
         let work: Vec<(&Arm, usize)> = arms.iter().flat_map(|arm| (0..seeds.len()).map(move |at| (arm, at))).collect();
         let is_open =
             |at: &usize| work.iter().any(|(arm, of)| of == at && resume.known(size, arm, seeds[*at]).is_none());

@@ -1,7 +1,6 @@
 //! What is compared: a way of training with its settings.
 
-use potluck_protocol::{Optimizer, OuterStep, Recipe, Schedule, StrategyName, UpdateEncoding};
-use potluck_scheduler::{Mode, Updates};
+use potluck_protocol::{Optimizer, OuterStep, Recipe, Schedule, UpdateEncoding};
 
 use super::team::Team;
 use super::upload::Upload;
@@ -38,14 +37,18 @@ pub(crate) struct Crew {
     /// Steps of a task, where all are alike.
     pub(crate) steps: u32,
     pub(crate) pacing: Pacing,
+    /// Of the recipe.
     pub(crate) outer: OuterStep,
+    /// Rounds step as the scheduler of jobs has it for so many volunteers, and not always as the recipe
+    /// says.
+    pub(crate) scheduled: bool,
+    /// Steps of a task over which its learning rate rises.
+    pub(crate) ramp_steps: u32,
     pub(crate) upload: Upload,
     pub(crate) merging: Merging,
     pub(crate) publishing: Publishing,
     /// Chance that an update never arrives.
     pub(crate) lost: f64,
-    /// The outer step of a round of one volunteer, where it is another.
-    pub(crate) alone: Option<OuterStep>,
     /// Each volunteer carries the optimizer's state from task to task.
     pub(crate) carries: bool,
 }
@@ -109,27 +112,29 @@ impl Arm {
             steps,
             pacing: Pacing::Barrier,
             outer,
+            scheduled: false,
+            ramp_steps: 3,
             upload: Upload::F32,
             merging: Merging::Mean,
             publishing: Publishing::Whole,
             lost: 0.0,
-            alone: None,
             carries: false,
         };
         let name = format!("{volunteers} x {}, H {steps}, lr {lr}, ({eta}, {mu})", name_of(optimizer));
         Self { name, optimizer, lr, way: Way::Crew(crew) }
     }
 
-    /// What a job's volunteers do by default: fresh Muon, H = 8, (0.7, 0.6), 4-bit uploads, robust
-    /// merge, versions as deltas, and the scheduler's step for a round of one.
+    /// What a job's volunteers do by default: fresh Muon, H = 8, a rate that rises to the last step,
+    /// 4-bit uploads, robust merge, versions as deltas, and the outer step that the scheduler makes of
+    /// (0.7, 0.8).
     pub(crate) fn default_recipe(lr: f32, volunteers: u32) -> Self {
         let arm = Self::rounds(Optimizer::muon(), lr, volunteers, 8, OuterStep::default());
         let arm = arm.with(|crew| {
+            crew.scheduled = true;
+            crew.ramp_steps = crew.steps;
             crew.upload = Upload::Encoded(UpdateEncoding::E3m0);
             crew.merging = Merging::Robust;
             crew.publishing = Publishing::Delta;
-            let alone = Updates { volunteers: 1, stale_share: 0.0 };
-            crew.alone = Some(potluck_scheduler::named(StrategyName::Auto).outer(Mode::Barrier, crew.outer, alone));
         });
         arm.named(format!("{volunteers} x default recipe, lr {lr}"))
     }
@@ -159,7 +164,7 @@ impl Arm {
     pub(crate) fn recipe(&self, budget_samples: u64) -> Recipe {
         let (steps, batch, ramp_steps, outer) = match &self.way {
             Way::Alone { batch } => ((budget_samples / u64::from(*batch)) as u32, *batch, 10, OuterStep::default()),
-            Way::Crew(Crew { steps, outer, .. }) => (*steps, LOCAL_BATCH, 3, *outer),
+            Way::Crew(Crew { steps, ramp_steps, outer, .. }) => (*steps, LOCAL_BATCH, *ramp_steps, *outer),
         };
         Recipe {
             optimizer: self.optimizer,

@@ -156,18 +156,20 @@ mod tests {
     }
 
     #[test]
-    fn a_crew_of_one_may_step_otherwise_and_carry_its_state() {
+    fn a_crew_may_step_as_scheduled_and_carry_its_state() {
         let corpus = corpus();
         let program = program(TINY.shape, corpus.symbols()).unwrap();
         let bench = Bench::warm(&corpus, &program, TINY, 4).unwrap();
-        let plain = OuterStep { lr: 1.0, momentum: 0.0 };
-        let loss = |outer, change: fn(&mut Crew)| {
-            bench.run(&Arm::rounds(Optimizer::default(), 4e-3, 1, 8, outer).with(change)).unwrap().loss
+        let loss = |volunteers, outer, change: fn(&mut Crew)| {
+            bench.run(&Arm::rounds(Optimizer::default(), 4e-3, volunteers, 8, outer).with(change)).unwrap().loss
         };
-        let alone = loss(OuterStep::default(), |crew| crew.alone = Some(OuterStep { lr: 1.0, momentum: 0.0 }));
-        assert_eq!(alone, loss(plain, |_| {}));
-        assert_ne!(alone, loss(OuterStep::default(), |_| {}));
-        assert_ne!(alone, loss(plain, |crew| crew.carries = true));
+        let (of_recipe, plain) = (OuterStep::default(), OuterStep { lr: 1.0, momentum: 0.0 });
+        for volunteers in [1, 2] {
+            let scheduled = loss(volunteers, of_recipe, |crew| crew.scheduled = true);
+            assert_ne!(scheduled, loss(volunteers, of_recipe, |_| {}), "{volunteers}");
+        }
+        assert_eq!(loss(4, of_recipe, |crew| crew.scheduled = true), loss(4, of_recipe, |_| {}));
+        assert_ne!(loss(1, plain, |_| {}), loss(1, plain, |crew| crew.carries = true));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use anyhow::Result;
 use potluck_graph::random::{SplitMix64, mix};
-use potluck_protocol::{OuterStep, VolunteerKey};
-use potluck_scheduler::{shares, weight};
+use potluck_protocol::{OuterStep, StrategyName, VolunteerKey};
+use potluck_scheduler::{Mode, Updates, named, shares, weight};
 use potluck_update::Scaled;
 
 use super::arm::{Crew, Late, Merging, Pacing};
@@ -105,7 +105,7 @@ impl<'a, 'b> Shift<'a, 'b> {
             }
             self.outcome.span += longest;
             done = to;
-            let outer = self.crew.alone.filter(|_| arrived.len() == 1).unwrap_or(self.crew.outer);
+            let outer = self.outer(arrived.len());
             if !arrived.is_empty() && !self.commit(&arrived, outer)? {
                 return Ok(false);
             }
@@ -168,6 +168,13 @@ impl<'a, 'b> Shift<'a, 'b> {
         self.outcome.up_bytes += bytes;
         let part = Part { who, samples: task.samples(), scale: self.learner.scale(stint), base, version, values };
         Ok((f64::from(self.losses.unit()) >= self.crew.lost).then_some(part))
+    }
+
+    /// The step of a round of so many volunteers.
+    fn outer(&self, volunteers: usize) -> OuterStep {
+        let &Crew { outer, scheduled, .. } = self.crew;
+        let updates = Updates { volunteers, stale_share: 0.0 };
+        if scheduled { named(StrategyName::Auto).outer(Mode::Barrier, outer, updates) } else { outer }
     }
 
     fn staleness(&self, part: &Part) -> u64 {

@@ -37,7 +37,7 @@ fn what_is_out_keeps_its_recipe() {
             110 done b 2
                 accepted 2: 256 samples
                 -> b: thanks for 2, 1 tasks and 256 samples so far
-                merge v1, momentum 0.6: 1 50% 2 50%
+                merge v1, rate 0.50, momentum 0.8: 1 50% 2 50%
             150 merged
                 committed v1: 1 50% 2 50%
             200 ask a
@@ -71,7 +71,7 @@ fn a_merge_goes_on_as_it_was_asked_for_and_is_asked_for_anew_after_a_restart() {
                 -> a: thanks for 1, 1 tasks and 256 samples so far
                 merge v1, rate 0.50, momentum 0: 1 100%
             110 set {"outer":{"lr":1.0,"momentum":0.0}}
-                changed outer.lr 0.7 -> 1 outer.momentum 0.6 -> 0
+                changed outer.lr 0.7 -> 1 outer.momentum 0.8 -> 0
             120 restart
                 merge v1, momentum 0: 1 100%
             150 merged

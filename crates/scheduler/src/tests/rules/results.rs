@@ -161,7 +161,7 @@ fn norms_are_held_against_five_of_the_same_steps() {
     {
         stage.run(line);
     }
-    for line in ["22 merged", "23 ask a", "23 done a 9 norm=2 steps=4"] {
+    for line in ["22 merged", "23 ask a", "23 done a 9 norm=1.7 steps=4"] {
         stage.run(line);
     }
     expect![[r#"
@@ -185,7 +185,7 @@ fn norms_are_held_against_five_of_the_same_steps() {
             committed v6: 8 100%
         23 ask a
             -> a: lease 9, train v6 on 2.5 2.10 2.8 2.2, 5000 ms
-        23 done a 9 norm=2 steps=4
+        23 done a 9 norm=1.7 steps=4
             accepted 9: 128 samples
             -> a: thanks for 9, 7 tasks and 1664 samples so far
             merge v7, rate 0.50, momentum 0: 9 100%
