@@ -111,7 +111,7 @@ fn default_optimizer(model: &ModelSection) -> Optimizer {
 /// Muon's updates have the same size whatever the gradient's, and its best rates are higher.
 fn default_lr(optimizer: &Optimizer) -> f32 {
     match optimizer {
-        Optimizer::Muon { .. } => 24e-3,
+        Optimizer::Muon { .. } => 36e-3,
         Optimizer::Adamw { .. } | Optimizer::Sgd { .. } => 4e-3,
     }
 }

@@ -11,7 +11,10 @@ use crate::report::{Report, rounded};
 use crate::training::{Arm, LOCAL_BATCH, Size, Way, name_of};
 
 /// Learning rate of jobs with Muon.
-pub(crate) const JOB_LR: f32 = 24e-3;
+pub(crate) const JOB_LR: f32 = 36e-3;
+
+/// That of rows with something else than the default.
+pub(crate) const TRIED_LR: f32 = 24e-3;
 
 /// That of fresh Muon in the calibration, and its outer step.
 pub(crate) const MUON_LR: f32 = 48e-3;
@@ -88,7 +91,7 @@ fn calibration(full: bool) -> Vec<Arm> {
             let batch = volunteers * LOCAL_BATCH;
             arms.extend([Arm::alone(adamw, 16e-3, batch), Arm::alone(muon, muon_lr, batch)]);
         }
-        arms.push(carried(muon, JOB_LR, 8));
+        arms.push(carried(muon, TRIED_LR, 8));
     }
     arms
 }
@@ -96,7 +99,7 @@ fn calibration(full: bool) -> Vec<Arm> {
 /// The default recipe with another outer step, whatever the number of volunteers.
 fn stepping(volunteers: u32, lr: f32, momentum: f32) -> Arm {
     let outer = OuterStep { lr, momentum };
-    let arm = Arm::default_recipe(JOB_LR, volunteers).with(|crew| (crew.outer, crew.scheduled) = (outer, false));
+    let arm = Arm::default_recipe(TRIED_LR, volunteers).with(|crew| (crew.outer, crew.scheduled) = (outer, false));
     let name = format!("{}, ({lr}, {momentum})", arm.name);
     arm.named(name)
 }
@@ -112,7 +115,7 @@ fn rising(lr: f32, volunteers: u32, ramp_steps: u32) -> Arm {
 /// (`--full`), or at those that were the best of them.
 fn arms(full: bool) -> Vec<Arm> {
     let (adamw, muon) = (Optimizer::default(), Optimizer::muon());
-    let crew_rates = [24e-3, 48e-3];
+    let crew_rates = [JOB_LR, TRIED_LR];
     let (adamw_rates, muon_rates): (&[f32], &[f32]) =
         if full { (&[16e-3, 8e-3, 32e-3], &[24e-3, 12e-3, 48e-3]) } else { (&[16e-3], &[24e-3, 12e-3]) };
     let mut arms = Vec::new();
@@ -141,8 +144,8 @@ fn arms(full: bool) -> Vec<Arm> {
         ];
         arms.extend(others.map(|(volunteers, lr, momentum)| stepping(volunteers, lr, momentum)));
         for volunteers in [8, 4, 2, 1] {
-            arms.push(rising(JOB_LR, volunteers, 3));
-            arms.push(carried(muon, if volunteers < 4 { 12e-3 } else { JOB_LR }, volunteers));
+            arms.push(rising(TRIED_LR, volunteers, 3));
+            arms.push(carried(muon, if volunteers < 4 { 12e-3 } else { TRIED_LR }, volunteers));
         }
         arms.extend([4e-3, 8e-3].map(|lr| carried(adamw, lr, 8)));
         // Gradients averaged once where volunteers send an update: eight steps' samples in one.

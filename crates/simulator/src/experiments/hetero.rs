@@ -5,7 +5,7 @@ use anyhow::Result;
 use potluck_protocol::{Optimizer, OuterStep};
 use serde_json::json;
 
-use super::diloco::JOB_LR;
+use super::diloco::TRIED_LR;
 use super::sweep::{SEEDS, Sweep};
 use crate::Arguments;
 use crate::report::{Report, rounded};
@@ -20,7 +20,7 @@ const BARRIER: &str = "barrier, batch in proportion";
 pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
     let sweep = Sweep::run(arguments, Size::SMALL, 2 * SEEDS, arms(arguments.full))?;
     let mut report = Report::new(format!(
-        "{} Eight volunteers, x1, 1/2, 1/4, 1/8; fresh Muon, lr {JOB_LR}; time in samples of the fastest.",
+        "{} Eight volunteers, x1, 1/2, 1/4, 1/8; fresh Muon, lr {TRIED_LR}; time in samples of the fastest.",
         sweep.words()
     ));
     for measured in &sweep.arms {
@@ -54,14 +54,14 @@ const DEFAULT: Handling = (Late::Plain, 0.5, 0.0);
 
 fn barrier(work: Work) -> Arm {
     let words = words(work);
-    let arm = Arm::default_recipe(JOB_LR, 8).with(|crew| crew.team = Team::Mixed(work));
+    let arm = Arm::default_recipe(TRIED_LR, 8).with(|crew| crew.team = Team::Mixed(work));
     arm.named(format!("barrier, {words}"))
 }
 
 /// The same at a part of the learning rate.
 fn gently(part: f32, arm: Arm) -> Arm {
-    let name = format!("{}, lr {}", arm.name, JOB_LR / part);
-    Arm { lr: JOB_LR / part, ..arm.named(name) }
+    let name = format!("{}, lr {}", arm.name, TRIED_LR / part);
+    Arm { lr: TRIED_LR / part, ..arm.named(name) }
 }
 
 /// The same with versions that wait for more.
@@ -85,7 +85,7 @@ fn buffered(work: Work, (late, lr, momentum): Handling) -> Arm {
     };
     let words = words(work);
     let outer = OuterStep { lr, momentum };
-    let arm = Arm::default_recipe(JOB_LR, 8).with(|crew| {
+    let arm = Arm::default_recipe(TRIED_LR, 8).with(|crew| {
         (crew.team, crew.pacing, crew.outer) = (Team::Mixed(work), Pacing::Buffered(late, BUFFER), outer);
     });
     arm.named(format!("buffered, {words}, ({lr}, {momentum}){how}"))
@@ -122,7 +122,7 @@ fn arms(full: bool) -> Vec<Arm> {
         let patient = [(Plain, 0.5, 0.0), (Plain, 0.7, 0.0), (Plain, 0.5, 0.3)];
         arms.extend(patient.map(|handling| patiently(buffered(Work::Batch, handling))));
         arms.extend(patient.map(|handling| gently(2.0, patiently(buffered(Work::Batch, handling)))));
-        let mean = Arm::rounds(Optimizer::muon(), JOB_LR, 8, 8, OuterStep { lr: 0.7, momentum: 0.8 })
+        let mean = Arm::rounds(Optimizer::muon(), TRIED_LR, 8, 8, OuterStep { lr: 0.7, momentum: 0.8 })
             .with(|crew| crew.ramp_steps = 8);
         let uncapped = |work| {
             let name = format!("barrier, {}, plain mean by samples, f32", words(work));

@@ -14,7 +14,7 @@ use crate::{Arguments, pool};
 const TARGET: f32 = 2.2;
 
 /// A rate that stays the same: how far a schedule has come must not depend on the crowd.
-const LR: f32 = 12e-3;
+const LR: f32 = 18e-3;
 
 /// Nobody trains longer than this: 64 samples a task, some hundred versions of the largest crowd.
 const BUDGET: u64 = 1_000_000;
