@@ -23,7 +23,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
         "{} Eight volunteers, x1, 1/2, 1/4, 1/8; fresh Muon, lr {TRIED_LR}; time in samples of the fastest.",
         sweep.words()
     ));
-    for measured in &sweep.arms {
+    let long = if arguments.full { long() } else { Vec::new() };
+    let long = Sweep::run(arguments, LONG, SEEDS, long)?;
+    let rows = [(&sweep, ""), (&long, LONGER)];
+    let rows = rows.into_iter().flat_map(|(sweep, words)| sweep.arms.iter().map(move |arm| (sweep, words, arm)));
+    for (sweep, words, measured) in rows {
+        let barrier = format!("{BARRIER}{words}");
         let (loss, runs) = (measured.loss(), &measured.runs);
         let mean = |of: fn(&crate::training::Outcome) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
         report.row([
@@ -31,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
             ("loss", rounded(loss.mean, 4)),
             ("spread", rounded(loss.spread, 4)),
             ("seeds", json!(runs.len())),
-            ("to barrier %", sweep.above(&measured.arm.name, BARRIER).map_or(json!(null), |gap| rounded(gap, 2))),
+            ("to barrier %", sweep.above(&measured.arm.name, &barrier).map_or(json!(null), |gap| rounded(gap, 2))),
             ("time", rounded(mean(|run| run.span as f64 / 1000.0), 0)),
             ("commits", rounded(mean(|run| run.commits as f64), 1)),
             ("staleness", rounded(mean(|run| run.staleness as f64 / run.tasks as f64), 2)),
@@ -41,6 +46,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
         report.limit("buffered above barrier rounds at equal samples, %", BUFFERED_LIMIT, gap);
     }
     Ok(report)
+}
+
+/// Four times as many rounds: whether buffers stay behind.
+const LONGER: &str = ", four times the windows";
+const LONG: Size = Size { samples: 4 * Size::SMALL.samples, ..Size::SMALL };
+
+fn long() -> Vec<Arm> {
+    let gentle = (Late::Plain, 0.35, 0.0);
+    let arms = [barrier(Work::Batch), buffered(Work::Batch, gentle), patiently(buffered(Work::Batch, DEFAULT))];
+    let longer = |arm: Arm| {
+        let name = format!("{}{LONGER}", arm.name);
+        arm.named(name)
+    };
+    arms.map(longer).to_vec()
 }
 
 /// What is done about late updates, and the outer step.
