@@ -108,7 +108,7 @@ pub struct Difference {
 }
 
 impl Recipe {
-    /// This recipe with a change.
+    /// This recipe with a change. A ramp over the whole task stays one where only `steps` are named.
     pub fn changed(&self, change: &RecipeChange) -> Self {
         let RecipeChange {
             optimizer,
@@ -126,13 +126,15 @@ impl Recipe {
         } = *change;
         let optimizer = optimizer.unwrap_or(self.optimizer);
         let outer = outer.unwrap_or_default();
+        let steps = steps.unwrap_or(self.steps);
+        let ramp_of_old = if self.ramp_steps == self.steps { steps } else { self.ramp_steps };
         Self {
             optimizer: weight_decay.map_or(optimizer, |decay| optimizer.with_weight_decay(decay)),
             lr: lr.unwrap_or(self.lr),
             schedule: schedule.unwrap_or(self.schedule),
-            ramp_steps: ramp_steps.unwrap_or(self.ramp_steps),
+            ramp_steps: ramp_steps.unwrap_or(ramp_of_old),
             clip_norm: clip_norm.unwrap_or(self.clip_norm),
-            steps: steps.unwrap_or(self.steps),
+            steps,
             batch: batch.unwrap_or(self.batch),
             budget_samples: budget_samples.unwrap_or(self.budget_samples),
             target_accuracy: target_accuracy.unwrap_or(self.target_accuracy),
@@ -254,6 +256,16 @@ mod tests {
         check(r#"{"weight_decay": 0.2}"#, &[("weight_decay", "0.1", "0.2")]);
         let sgd = r#"{"optimizer": {"sgd": {"momentum": 0.9, "weight_decay": 0.1}}, "update": "int8"}"#;
         check(sgd, &[("optimizer", "muon [0.9, 0.9, 0.95, 1e-8]", "sgd [0.9]"), ("update", "e3m0", "int8")]);
+    }
+
+    #[test]
+    fn a_ramp_over_the_whole_task_stays_one() {
+        let rising = Recipe { ramp_steps: 8, ..recipe() };
+        let ramp = |json| rising.changed(&serde_json::from_str(json).expect("a change")).ramp_steps;
+        assert_eq!(
+            [r#"{"steps": 4}"#, r#"{"steps": 16}"#, r#"{"steps": 16, "ramp_steps": 8}"#, "{}"].map(ramp),
+            [4, 16, 8, 8]
+        );
     }
 
     #[test]
