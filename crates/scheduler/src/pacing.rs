@@ -15,6 +15,9 @@ pub(crate) struct Pacing {
     pub(crate) commits: u64,
     /// Share of recent ones that held something stale.
     pub(crate) stale: f64,
+    /// The outer momentum is of before a round of one volunteer or of before buffers: those leave it as
+    /// it is, however many there are.
+    pub(crate) is_outdated: bool,
 }
 
 impl Pacing {
@@ -22,9 +25,16 @@ impl Pacing {
         Self { mode, ..Self::default() }
     }
 
-    /// One commit more.
-    pub(crate) fn committed(self, is_stale: bool) -> Self {
+    /// The same job in another mode.
+    pub(crate) fn changed(mode: Mode) -> Self {
+        Self { is_outdated: true, ..Self::of(mode) }
+    }
+
+    /// One commit more, of so many volunteers.
+    pub(crate) fn committed(self, volunteers: usize, is_stale: bool) -> Self {
         let stale = self.stale + COMMIT_EMA * (f64::from(u8::from(is_stale)) - self.stale);
-        Self { commits: self.commits + 1, stale, ..self }
+        let has_momentum = self.mode == Mode::Barrier && volunteers > 1 && !is_stale;
+        let is_outdated = !has_momentum && (self.is_outdated || volunteers <= 1);
+        Self { commits: self.commits + 1, stale, is_outdated, ..self }
     }
 }

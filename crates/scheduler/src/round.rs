@@ -38,7 +38,7 @@ fn updates(state: &State, parts: &[MergePart]) -> Updates {
     let is_stale = |part: &&MergePart| pending(part).is_some_and(|p| p.base_version != state.version());
     let volunteers: BTreeSet<VolunteerKey> = parts.iter().filter_map(pending).map(|p| p.volunteer).collect();
     let stale_share = parts.iter().filter(is_stale).map(|part| part.contribution.weight).sum();
-    Updates { volunteers: volunteers.len(), stale_share }
+    Updates { volunteers: volunteers.len(), stale_share, is_momentum_outdated: state.pacing().is_outdated }
 }
 
 /// The step of a commit whose fact does not say it: momentum only where all parts start from the
@@ -87,7 +87,7 @@ pub(crate) fn commit(
 
 /// Who is there after a commit.
 fn crowd_after(turn: &Turn<'_>, is_stale: bool) -> Crowd {
-    let pacing = turn.state.pacing().committed(is_stale);
+    let pacing = turn.state.pacing().committed(turn.presence.volunteers(), is_stale);
     let ladder = Ladder::of(&turn.job.recipe, turn.job.block_samples());
     Crowd {
         volunteers: turn.presence.volunteers(),

@@ -7,7 +7,7 @@ use crate::State;
 /// be the one that this program makes. Raised with every change to [`State::apply`] or to anything
 /// in the state that gives old facts another meaning; a field that is added or renamed counts too.
 /// A text of another version is not read, which costs the next start a whole fold and nothing else.
-pub const STATE_SCHEMA: u32 = 5;
+pub const STATE_SCHEMA: u32 = 6;
 
 /// Why a text is no state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -134,7 +134,7 @@ impl State {
             Fact::Checkpointed { at: _, version, momentum, feedback } => {
                 self.checkpoint(Checkpoint { version: *version, momentum: *momentum, feedback: *feedback });
             }
-            Fact::ModeChanged { at: _, mode } => self.pacing = Pacing::of(*mode),
+            Fact::ModeChanged { at: _, mode } => self.pacing = Pacing::changed(*mode),
             Fact::Evaluated { at, task, version, split, evaluation } => {
                 self.evaluated(*at, *task, (*version, *split), *evaluation);
             }
@@ -262,13 +262,15 @@ impl State {
 
     fn commit(&mut self, at: Millis, version: Version, made: (BlobId, Option<BlobId>), parts: &[Contribution]) {
         let mut is_stale = false;
+        let mut volunteers = BTreeSet::new();
         for part in parts {
             let Some(pending) = self.pending.remove(&part.task) else { continue };
+            volunteers.insert(pending.volunteer);
             is_stale |= pending.base_version != self.version;
             self.blocks.merge(part.task, &pending.blocks);
             self.samples += pending.samples;
         }
-        self.pacing = self.pacing.committed(is_stale);
+        self.pacing = self.pacing.committed(volunteers.len(), is_stale);
         self.add_version(version, made, at, parts.len() as u32);
         self.leases.forget_expired(at);
         if self.job.as_ref().is_some_and(|job| self.samples >= job.recipe.budget_samples) {

@@ -49,6 +49,8 @@ pub struct Updates {
     pub volunteers: usize,
     /// The share of them, by weight, that starts from an older version than the current one.
     pub stale_share: f32,
+    /// The outer momentum is of before a round of one volunteer or of before buffers.
+    pub is_momentum_outdated: bool,
 }
 
 /// The strategy of this name.
@@ -128,9 +130,13 @@ const FEW: usize = 3;
 /// The step of a round of few to that of the recipe: (0.5, 0.8) beside (0.7, 0.8).
 const FEW_OF_RATE: f32 = 0.5 / 0.7;
 
+/// So little momentum that the step is plain, and yet what was remembered is forgotten.
+const FORGETTING: f32 = 1e-20;
+
 /// The step of both modes. Momentum needs a barrier: a round with something stale in it steps at its
 /// own rate without. It also needs a mean over several: where a round is one volunteer's, momentum adds
 /// up what is noise, so it steps as a buffer does, and a round of few steps less far than one of many.
+/// The first with momentum after such rounds begins it anew, as its direction is one of long ago.
 /// A buffer steps at a rate that keeps the effective one steady.
 fn outer_step(mode: Mode, of_recipe: OuterStep, updates: Updates) -> OuterStep {
     let OuterStep { lr, momentum } = of_recipe;
@@ -139,8 +145,10 @@ fn outer_step(mode: Mode, of_recipe: OuterStep, updates: Updates) -> OuterStep {
         Mode::Barrier if momentum == 0.0 => of_recipe,
         Mode::Barrier if updates.volunteers <= 1 => gentle,
         Mode::Barrier if updates.stale_share > 0.0 => OuterStep { lr, momentum: 0.0 },
-        Mode::Barrier if updates.volunteers <= FEW => OuterStep { lr: lr * FEW_OF_RATE, momentum },
-        Mode::Barrier => of_recipe,
+        Mode::Barrier => {
+            let lr = if updates.volunteers <= FEW { lr * FEW_OF_RATE } else { lr };
+            OuterStep { lr, momentum: if updates.is_momentum_outdated { FORGETTING } else { momentum } }
+        }
         Mode::Buffered => gentle,
     }
 }
@@ -211,7 +219,16 @@ mod tests {
         assert_eq!(outer_step(Mode::Barrier, plain, updates(2, 0.0)), plain, "as its owner wants it");
     }
 
+    #[test]
+    fn momentum_of_long_ago_is_forgotten() {
+        let outdated = Updates { is_momentum_outdated: true, ..updates(4, 0.0) };
+        let step = outer_step(Mode::Barrier, OuterStep::default(), outdated);
+        assert!(step.lr == 0.7 && step.momentum > 0.0 && step.momentum < f32::EPSILON, "{step:?}");
+        let stale = Updates { stale_share: 0.1, ..outdated };
+        assert_eq!(outer_step(Mode::Barrier, OuterStep::default(), stale).momentum, 0.0, "not by what is stale");
+    }
+
     fn updates(volunteers: usize, stale_share: f32) -> Updates {
-        Updates { volunteers, stale_share }
+        Updates { volunteers, stale_share, is_momentum_outdated: false }
     }
 }

@@ -86,11 +86,7 @@ fn calibration(full: bool) -> Vec<Arm> {
         Arm::rounds(muon, MUON_LR, 8, 8, MUON_OUTER),
     ];
     if full {
-        arms.extend([8, 4, 2, 1].map(|volunteers| Arm::default_recipe(JOB_LR, volunteers)));
-        for (volunteers, muon_lr) in [(4, 24e-3), (2, 12e-3), (1, 12e-3)] {
-            let batch = volunteers * LOCAL_BATCH;
-            arms.extend([Arm::alone(adamw, 16e-3, batch), Arm::alone(muon, muon_lr, batch)]);
-        }
+        arms.extend([JOB_LR, TRIED_LR].map(|lr| Arm::default_recipe(lr, 8)));
         arms.push(carried(muon, TRIED_LR, 8));
     }
     arms
@@ -143,11 +139,8 @@ fn arms(full: bool) -> Vec<Arm> {
             (8, 1.0, 0.0),
         ];
         arms.extend(others.map(|(volunteers, lr, momentum)| stepping(volunteers, lr, momentum)));
-        for volunteers in [8, 4, 2, 1] {
-            arms.push(rising(TRIED_LR, volunteers, 3));
-            arms.push(carried(muon, if volunteers < 4 { 12e-3 } else { TRIED_LR }, volunteers));
-        }
-        arms.extend([4e-3, 8e-3].map(|lr| carried(adamw, lr, 8)));
+        arms.extend([8, 4].map(|volunteers| rising(TRIED_LR, volunteers, 3)));
+        arms.extend([carried(muon, TRIED_LR, 8), carried(muon, 12e-3, 1), carried(adamw, 4e-3, 8)]);
         // Gradients averaged once where volunteers send an update: eight steps' samples in one.
         arms.extend([16e-3, 32e-3].map(|lr| Arm::alone(adamw, lr, 8 * 8 * LOCAL_BATCH)));
     }
