@@ -95,16 +95,14 @@ fn calibration(full: bool) -> Vec<Arm> {
 /// The default recipe with another outer step, whatever the number of volunteers.
 fn stepping(volunteers: u32, lr: f32, momentum: f32) -> Arm {
     let outer = OuterStep { lr, momentum };
-    let arm = Arm::default_recipe(TRIED_LR, volunteers).with(|crew| (crew.outer, crew.scheduled) = (outer, false));
-    let name = format!("{}, ({lr}, {momentum})", arm.name);
-    arm.named(name)
+    let arm = Arm::default_recipe(TRIED_LR, volunteers).but(format_args!("({lr}, {momentum})"));
+    arm.with(|crew| (crew.outer, crew.scheduled) = (outer, false))
 }
 
 /// The default recipe with a rate that rises over fewer steps.
 fn rising(lr: f32, volunteers: u32, ramp_steps: u32) -> Arm {
-    let arm = Arm::default_recipe(lr, volunteers).with(|crew| crew.ramp_steps = ramp_steps);
-    let name = format!("{}, ramp of {ramp_steps}", arm.name);
-    arm.named(name)
+    let arm = Arm::default_recipe(lr, volunteers).but(format_args!("ramp of {ramp_steps}"));
+    arm.with(|crew| crew.ramp_steps = ramp_steps)
 }
 
 /// The default recipe, and each machine, at rates among which the best lies between worse ones

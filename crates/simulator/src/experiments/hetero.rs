@@ -14,9 +14,6 @@ use crate::training::{Arm, Crew, Late, Pacing, Size, Team, Work};
 /// Loss of buffered training above that of rounds, in per cent.
 const BUFFERED_LIMIT: f64 = 2.0;
 
-/// What buffers are held against.
-const BARRIER: &str = "barrier, batch in proportion";
-
 pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
     let sweep = Sweep::run(arguments, Size::SMALL, 2 * SEEDS, arms(arguments.full))?;
     let mut report = Report::new(format!(
@@ -25,10 +22,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
     ));
     let long = if arguments.full { long() } else { Vec::new() };
     let long = Sweep::run(arguments, LONG, SEEDS, long)?;
-    let rows = [(&sweep, ""), (&long, LONGER)];
-    let rows = rows.into_iter().flat_map(|(sweep, words)| sweep.arms.iter().map(move |arm| (sweep, words, arm)));
-    for (sweep, words, measured) in rows {
-        let barrier = format!("{BARRIER}{words}");
+    let barriers = [barrier(Work::Batch), barrier(Work::Batch).but(LONGER)];
+    let rows = [&sweep, &long].into_iter().zip(&barriers);
+    for (sweep, barrier, measured) in rows.flat_map(|(sweep, of)| sweep.arms.iter().map(move |arm| (sweep, of, arm))) {
         let (loss, runs) = (measured.loss(), &measured.runs);
         let mean = |of: fn(&crate::training::Outcome) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
         report.row([
@@ -36,30 +32,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
             ("loss", rounded(loss.mean, 4)),
             ("spread", rounded(loss.spread, 4)),
             ("seeds", json!(runs.len())),
-            ("to barrier %", sweep.above(&measured.arm.name, &barrier).map_or(json!(null), |gap| rounded(gap, 2))),
+            ("to barrier %", sweep.above(&measured.arm.name, &barrier.name).map_or(json!(null), |gap| rounded(gap, 2))),
             ("time", rounded(mean(|run| run.span as f64 / 1000.0), 0)),
             ("commits", rounded(mean(|run| run.commits as f64), 1)),
             ("staleness", rounded(mean(|run| run.staleness as f64 / run.tasks as f64), 2)),
         ]);
     }
-    if let Some(gap) = sweep.above(&buffered(Work::Batch, DEFAULT).name, BARRIER) {
+    if let Some(gap) = sweep.above(&buffered(Work::Batch, DEFAULT).name, &barriers[0].name) {
         report.limit("buffered above barrier rounds at equal samples, %", BUFFERED_LIMIT, gap);
     }
     Ok(report)
 }
 
 /// Four times as many rounds: whether buffers stay behind.
-const LONGER: &str = ", four times the windows";
+const LONGER: &str = "four times the windows";
 const LONG: Size = Size { samples: 4 * Size::SMALL.samples, ..Size::SMALL };
 
 fn long() -> Vec<Arm> {
     let gentle = (Late::Plain, 0.35, 0.0);
     let arms = [barrier(Work::Batch), buffered(Work::Batch, gentle), patiently(buffered(Work::Batch, DEFAULT))];
-    let longer = |arm: Arm| {
-        let name = format!("{}{LONGER}", arm.name);
-        arm.named(name)
-    };
-    arms.map(longer).to_vec()
+    arms.map(|arm| arm.but(LONGER)).to_vec()
 }
 
 /// What is done about late updates, and the outer step.
@@ -79,19 +71,18 @@ fn barrier(work: Work) -> Arm {
 
 /// The same at a part of the learning rate.
 fn gently(part: f32, arm: Arm) -> Arm {
-    let name = format!("{}, lr {}", arm.name, TRIED_LR / part);
-    Arm { lr: TRIED_LR / part, ..arm.named(name) }
+    let lr = TRIED_LR / part;
+    Arm { lr, ..arm.but(format_args!("lr {lr}")) }
 }
 
 /// The same with versions that wait for more.
 fn patiently(arm: Arm) -> Arm {
-    let name = format!("{}, buffers of all in flight", arm.name);
     let patient = |crew: &mut Crew| {
         if let Pacing::Buffered(_, percent) = &mut crew.pacing {
             *percent = 100;
         }
     };
-    arm.named(name).with(patient)
+    arm.but("buffers of all in flight").with(patient)
 }
 
 fn buffered(work: Work, (late, lr, momentum): Handling) -> Arm {

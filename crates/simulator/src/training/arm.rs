@@ -144,6 +144,11 @@ impl Arm {
         Self { name: name.into(), ..self }
     }
 
+    /// The same with this after its name.
+    pub(crate) fn but(self, words: impl std::fmt::Display) -> Self {
+        Self { name: format!("{}, {words}", self.name), ..self }
+    }
+
     /// The same with another crew.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Crew)) -> Self {
         if let Way::Crew(crew) = &mut self.way {
