@@ -63,8 +63,8 @@ class Gpt:
         yield "head.weight", (self.vocabulary, width), std
 
     @staticmethod
-    def is_hidden(name):
-        return name.startswith("blocks.") and name.endswith(".weight") and "norm" not in name
+    def is_layer_weight(name):
+        return name.startswith(("blocks.", "head.")) and name.endswith(".weight") and "norm" not in name
 
     def loss(self, p, tokens, labels):
         x = p["embedding.weight"][tokens] + p["positions.weight"]
@@ -107,8 +107,8 @@ class Cnn:
         yield "head.bias", (self.classes,), init
 
     @staticmethod
-    def is_hidden(name):
-        return name.endswith("conv.weight")
+    def is_layer_weight(name):
+        return name.endswith("conv.weight") or name == "head.weight"
 
     def loss(self, p, x, labels):
         for block in range(len(self.channels)):
@@ -151,14 +151,14 @@ def orthogonalised(x):
     return wide.T if x.shape[0] > x.shape[1] else wide
 
 
-def step(optimizer, is_hidden, lr, t, p, gradients, m, v):
-    """One step of AdamW, or of Muon for the hidden matrices; decay is for matrices only."""
+def step(optimizer, is_layer_weight, lr, t, p, gradients, m, v):
+    """One step of AdamW, or of Muon for the weights of layers; decay is for matrices only."""
     norm = jnp.sqrt(sum((g**2).sum() for g in gradients.values()))
     scale = jnp.minimum(1.0, CLIP / norm)
     for name, value in p.items():
         g = gradients[name] * scale
         decay = DECAY if value.ndim >= 2 else 0.0
-        if optimizer == "muon" and is_hidden(name):
+        if optimizer == "muon" and is_layer_weight(name):
             m[name] = MOMENTUM * m[name] + g
             matrix = (g + MOMENTUM * m[name]).reshape(len(value), -1)
             update = 0.2 * jnp.sqrt(max(matrix.shape)) * orthogonalised(matrix).reshape(value.shape)
@@ -184,7 +184,7 @@ def curve(workload):
     for t in range(1, STEPS + 1):
         loss, gradients = both(p, x, labels)
         losses.append(float(loss))
-        step(optimizer, network.is_hidden, float(numpy.float32(lr)), t, p, gradients, m, v)
+        step(optimizer, network.is_layer_weight, float(numpy.float32(lr)), t, p, gradients, m, v)
     digest = lambda arrays: hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()  # noqa: E731
     return {
         "workload": name,

@@ -62,7 +62,7 @@ pub enum OptimizerName {
     /// AdamW on everything.
     #[default]
     Adamw,
-    /// Muon on hidden matrices, AdamW on the rest.
+    /// Muon on the weights of linear layers and convolutions, AdamW on the rest.
     Muon,
     /// SGD with Nesterov momentum.
     Sgd,

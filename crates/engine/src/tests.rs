@@ -53,12 +53,12 @@ fn bias_relu_and_its_gradient_are_fused() {
     check_plan(
         &preset::mlp(6, &[9], 3).expect("a good program"),
         expect![[r#"
-            [Slot(2)] <- [Slot(0), Parameter { offset: 64, len: 54 }, Parameter { offset: 128, len: 9 }]: MatMul { form: Nt, m: 4, n: 9, k: 6, bias: true, then: Unary { f: Relu, keep: false }, row_sums: false, batch: 1 }
-            [Slot(3)] <- [Slot(2), Parameter { offset: 0, len: 27 }, Parameter { offset: 192, len: 3 }]: MatMul { form: Nt, m: 4, n: 3, k: 9, bias: true, then: Store, row_sums: false, batch: 1 }
+            [Slot(2)] <- [Slot(0), Parameter { offset: 0, len: 54 }, Parameter { offset: 128, len: 9 }]: MatMul { form: Nt, m: 4, n: 9, k: 6, bias: true, then: Unary { f: Relu, keep: false }, row_sums: false, batch: 1 }
+            [Slot(3)] <- [Slot(2), Parameter { offset: 64, len: 27 }, Parameter { offset: 192, len: 3 }]: MatMul { form: Nt, m: 4, n: 3, k: 9, bias: true, then: Store, row_sums: false, batch: 1 }
             [Slot(4), Slot(5)] <- [Slot(3), Slot(1)]: CrossEntropy { rows: 4, classes: 3 }
-            [Gradient { offset: 0, len: 27 }, Gradient { offset: 192, len: 3 }] <- [Slot(5), Slot(2)]: MatMul { form: Tn, m: 3, n: 9, k: 4, bias: false, then: Store, row_sums: true, batch: 1 }
-            [Slot(6)] <- [Slot(5), Parameter { offset: 0, len: 27 }, Slot(2)]: MatMul { form: Nn, m: 4, n: 9, k: 3, bias: false, then: UnaryGrad { f: Relu }, row_sums: false, batch: 1 }
-            [Gradient { offset: 64, len: 54 }, Gradient { offset: 128, len: 9 }] <- [Slot(6), Slot(0)]: MatMul { form: Tn, m: 9, n: 6, k: 4, bias: false, then: Store, row_sums: true, batch: 1 }
+            [Gradient { offset: 64, len: 27 }, Gradient { offset: 192, len: 3 }] <- [Slot(5), Slot(2)]: MatMul { form: Tn, m: 3, n: 9, k: 4, bias: false, then: Store, row_sums: true, batch: 1 }
+            [Slot(6)] <- [Slot(5), Parameter { offset: 64, len: 27 }, Slot(2)]: MatMul { form: Nn, m: 4, n: 9, k: 3, bias: false, then: UnaryGrad { f: Relu }, row_sums: false, batch: 1 }
+            [Gradient { offset: 0, len: 54 }, Gradient { offset: 128, len: 9 }] <- [Slot(6), Slot(0)]: MatMul { form: Tn, m: 9, n: 6, k: 4, bias: false, then: Store, row_sums: true, batch: 1 }
             [Slot(7)] <- [Gradient { offset: 0, len: 256 }]: NormPartials { len: 256, start: 0 }
             [Slot(8)] <- [Slot(7)]: ClipScale { clip_bits: 1065353216 }
             [Parameter { offset: 0, len: 256 }] <- [Gradient { offset: 0, len: 256 }, Slot(8)]: AdamW { len: 256, decay_len: 128, constants: [1063675494, 1064514355, 841731191, 1036831949], skip_start: 128, skip_end: 128 }
@@ -338,7 +338,7 @@ fn an_arena_beyond_a_binding_is_cut_between_parameters() {
 /// Everything that goes over an arena goes over each segment, and a stack of Muon is gathered from two.
 #[test]
 fn each_segment_has_its_share_of_the_optimizer() {
-    let program = preset::mlp(8, &[8, 8, 8], 3).expect("a good program");
+    let program = preset::mlp(8, &[8; 4], 3).expect("a good program");
     let recipe = Recipe { optimizer: Optimizer::muon(), ..recipe(2) };
     let plan = Plan::in_segments(&program, &recipe, 192).expect("it fits");
     let over = |place: &&Place| !matches!(place, Place::Slot(_));
@@ -351,14 +351,18 @@ fn each_segment_has_its_share_of_the_optimizer() {
     expect![[r#"
         [Gradient { offset: 0, len: 192 }]: NormPartials { len: 192, start: 0 }
         [Gradient { offset: 192, len: 192 }]: NormPartials { len: 192, start: 192 }
-        [Gradient { offset: 384, len: 128 }]: NormPartials { len: 128, start: 384 }
-        [Gradient { offset: 0, len: 192 }]: MuonGather(Stack { count: 2, n: 8, m: 8, momentum_bits: 1063675494 })
+        [Gradient { offset: 384, len: 192 }]: NormPartials { len: 192, start: 384 }
+        [Gradient { offset: 576, len: 64 }]: NormPartials { len: 64, start: 576 }
+        [Gradient { offset: 192, len: 192 }]: MuonGather(Stack { count: 1, n: 3, m: 8, momentum_bits: 1063675494 })
+        [Gradient { offset: 0, len: 192 }]: MuonGather(Stack { count: 3, n: 8, m: 8, momentum_bits: 1063675494 })
         [Gradient { offset: 192, len: 192 }]: MuonGather(Stack { count: 1, n: 8, m: 8, momentum_bits: 1063675494 })
-        [Parameter { offset: 0, len: 192 }]: MuonApply { stack: Stack { count: 2, n: 8, m: 8, momentum_bits: 1063675494 }, decay_bits: 1036831949 }
+        [Parameter { offset: 192, len: 192 }]: MuonApply { stack: Stack { count: 1, n: 3, m: 8, momentum_bits: 1063675494 }, decay_bits: 1036831949 }
+        [Parameter { offset: 0, len: 192 }]: MuonApply { stack: Stack { count: 3, n: 8, m: 8, momentum_bits: 1063675494 }, decay_bits: 1036831949 }
         [Parameter { offset: 192, len: 192 }]: MuonApply { stack: Stack { count: 1, n: 8, m: 8, momentum_bits: 1063675494 }, decay_bits: 1036831949 }
-        [Gradient { offset: 0, len: 192 }, Parameter { offset: 0, len: 192 }]: AdamW { len: 192, decay_len: 192, constants: [1063675494, 1064514355, 841731191, 1036831949], skip_start: 64, skip_end: 192 }
-        [Gradient { offset: 192, len: 192 }, Parameter { offset: 192, len: 192 }]: AdamW { len: 192, decay_len: 64, constants: [1063675494, 1064514355, 841731191, 1036831949], skip_start: 0, skip_end: 64 }
-        [Gradient { offset: 384, len: 128 }, Parameter { offset: 384, len: 128 }]: AdamW { len: 128, decay_len: 0, constants: [1063675494, 1064514355, 841731191, 1036831949], skip_start: 0, skip_end: 0 }
+        [Gradient { offset: 0, len: 192 }, Parameter { offset: 0, len: 192 }]: AdamW { len: 192, decay_len: 192, constants: [1063675494, 1064514355, 841731191, 1036831949], skip_start: 0, skip_end: 192 }
+        [Gradient { offset: 192, len: 192 }, Parameter { offset: 192, len: 192 }]: AdamW { len: 192, decay_len: 128, constants: [1063675494, 1064514355, 841731191, 1036831949], skip_start: 0, skip_end: 128 }
+        [Gradient { offset: 384, len: 192 }, Parameter { offset: 384, len: 192 }]: AdamW { len: 192, decay_len: 0, constants: [1063675494, 1064514355, 841731191, 1036831949], skip_start: 0, skip_end: 0 }
+        [Gradient { offset: 576, len: 64 }, Parameter { offset: 576, len: 64 }]: AdamW { len: 64, decay_len: 0, constants: [1063675494, 1064514355, 841731191, 1036831949], skip_start: 0, skip_end: 0 }
     "#]].assert_eq(&shown.collect::<String>());
 }
 

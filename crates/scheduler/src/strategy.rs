@@ -121,8 +121,11 @@ impl Strategy for Auto {
 
 /// What a stale buffer's step is to that of rounds whose effective rate is `eta (1 + mu)`, that of
 /// successive deltas that are not correlated (arXiv draft on outer momentum; ALGORITHMS.md): a buffer
-/// holds about half of what a round would, and (0.5, 0) was best beside (0.7, 0.8).
-const BUFFERED_OF_EFFECTIVE: f32 = 0.5 / (0.7 * 1.8);
+/// holds about half of what a round would, and (0.35, 0) was best beside (0.7, 0.8).
+const BUFFERED_OF_EFFECTIVE: f32 = 0.35 / (0.7 * 1.8);
+
+/// The same of a round of one: (0.6, 0).
+const ALONE_OF_EFFECTIVE: f32 = 0.6 / (0.7 * 1.8);
 
 /// Up to so many volunteers make a mean that is still noisy.
 const FEW: usize = 3;
@@ -135,21 +138,21 @@ const FORGETTING: f32 = 1e-20;
 
 /// The step of both modes. Momentum needs a barrier: a round with something stale in it steps at its
 /// own rate without. It also needs a mean over several: where a round is one volunteer's, momentum adds
-/// up what is noise, so it steps as a buffer does, and a round of few steps less far than one of many.
+/// up what is noise, so it steps without, and a round of few steps less far than one of many.
 /// The first with momentum after such rounds begins it anew, as its direction is one of long ago.
 /// A buffer steps at a rate that keeps the effective one steady.
 fn outer_step(mode: Mode, of_recipe: OuterStep, updates: Updates) -> OuterStep {
     let OuterStep { lr, momentum } = of_recipe;
-    let gentle = OuterStep { lr: lr * (1.0 + momentum) * BUFFERED_OF_EFFECTIVE, momentum: 0.0 };
+    let plain = |of_effective: f32| OuterStep { lr: lr * (1.0 + momentum) * of_effective, momentum: 0.0 };
     match mode {
         Mode::Barrier if momentum == 0.0 => of_recipe,
-        Mode::Barrier if updates.volunteers <= 1 => gentle,
+        Mode::Barrier if updates.volunteers <= 1 => plain(ALONE_OF_EFFECTIVE),
         Mode::Barrier if updates.stale_share > 0.0 => OuterStep { lr, momentum: 0.0 },
         Mode::Barrier => {
             let lr = if updates.volunteers <= FEW { lr * FEW_OF_RATE } else { lr };
             OuterStep { lr, momentum: if updates.is_momentum_outdated { FORGETTING } else { momentum } }
         }
-        Mode::Buffered => gentle,
+        Mode::Buffered => plain(BUFFERED_OF_EFFECTIVE),
     }
 }
 
@@ -192,18 +195,18 @@ mod tests {
     fn the_effective_rate_is_steady() {
         let of_recipe = OuterStep::default();
         let buffered = outer_step(Mode::Buffered, of_recipe, updates(4, 0.8));
-        assert!((buffered.lr - 0.5).abs() < 1e-6 && buffered.momentum == 0.0, "{buffered:?}");
+        assert!((buffered.lr - 0.35).abs() < 1e-6 && buffered.momentum == 0.0, "{buffered:?}");
         assert_eq!(outer_step(Mode::Barrier, of_recipe, updates(4, 0.0)), of_recipe);
         assert_eq!(outer_step(Mode::Barrier, of_recipe, updates(4, 0.1)), OuterStep { lr: 0.7, momentum: 0.0 });
         let plain = outer_step(Mode::Buffered, OuterStep { lr: 1.26, momentum: 0.0 }, updates(4, 0.0));
-        assert!((plain.lr - 0.5).abs() < 1e-6, "{plain:?}");
+        assert!((plain.lr - 0.35).abs() < 1e-6, "{plain:?}");
     }
 
     #[test]
     fn who_is_alone_steps_without_momentum() {
         let of_recipe = OuterStep::default();
         let alone = outer_step(Mode::Barrier, of_recipe, updates(1, 0.0));
-        assert_eq!(alone, outer_step(Mode::Buffered, of_recipe, updates(1, 0.0)));
+        assert!((alone.lr - 0.6).abs() < 1e-6 && alone.momentum == 0.0, "{alone:?}");
         let plain = OuterStep { lr: 1.0, momentum: 0.0 };
         assert_eq!(outer_step(Mode::Barrier, plain, updates(1, 0.0)), plain, "as its owner wants it");
     }

@@ -341,7 +341,7 @@ pub(super) async fn run_optimizer(
     }
     let got = trainer.weights().await?;
     let mut offset = 0;
-    let hidden = hidden(&program);
+    let layers = layer_weights(&program);
     let mut trained = Vec::new();
     for (index, spec) in program.parameters().iter().enumerate() {
         let range = offset..offset + spec.values();
@@ -351,7 +351,7 @@ pub(super) async fn run_optimizer(
             gradient: gradients[range].iter().map(|g| f64::from(*g)).collect(),
             rows: spec.shape[0] as usize,
             matrix: spec.is_matrix(),
-            hidden: hidden[index],
+            layer_weight: layers[index],
         });
     }
     let expected = reference::optimizer_steps(optimizer, &trained, f64::from(clip), &lrs.map(f64::from));
@@ -359,12 +359,11 @@ pub(super) async fn run_optimizer(
     Ok(compare(&got, &expected, tolerance::of(op)))
 }
 
-/// Which parameters are hidden matrices, by the names that the presets give.
-fn hidden(program: &Program) -> Vec<bool> {
-    let head = |name: &str| name.starts_with("head.") || name == "layers.2.weight";
-    let linear = |name: &str| ["layers.", "blocks.", "patches."].iter().any(|start| name.starts_with(start));
-    let specs = program.parameters().iter();
-    specs.map(|spec| spec.is_matrix() && linear(&spec.name) && !head(&spec.name)).collect()
+/// Which parameters are weights of layers, by the names that the presets give.
+fn layer_weights(program: &Program) -> Vec<bool> {
+    let is_of_layer =
+        |name: &str| ["layers.", "blocks.", "patches.", "head."].iter().any(|start| name.starts_with(start));
+    program.parameters().iter().map(|spec| spec.is_matrix() && is_of_layer(&spec.name)).collect()
 }
 
 /// Four steps twice, with dropout's seed and all.

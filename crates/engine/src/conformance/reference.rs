@@ -419,7 +419,7 @@ pub(super) struct Trained {
     pub(super) gradient: Vec<f64>,
     pub(super) rows: usize,
     pub(super) matrix: bool,
-    pub(super) hidden: bool,
+    pub(super) layer_weight: bool,
 }
 
 fn train_one(optimizer: Optimizer, p: &Trained, gradient: &[f64], lrs: &[f64]) -> Vec<f64> {
@@ -428,7 +428,7 @@ fn train_one(optimizer: Optimizer, p: &Trained, gradient: &[f64], lrs: &[f64]) -
     let mut v = vec![0.0; values.len()];
     for (t, lr) in (1..).zip(lrs) {
         let (update, decay): (Vec<f64>, f32) = match optimizer {
-            Optimizer::Muon { momentum, weight_decay, .. } if p.hidden => {
+            Optimizer::Muon { momentum, weight_decay, .. } if p.layer_weight => {
                 let mu = f64::from(momentum);
                 m.iter_mut().zip(gradient).for_each(|(m, g)| *m = mu * *m + g);
                 let nesterov: Vec<f64> = gradient.iter().zip(&m).map(|(g, m)| g + mu * m).collect();

@@ -1,5 +1,5 @@
-//! Where each parameter lies: first the matrices that AdamW or SGD trains, then the hidden ones that
-//! Muon may train, then the rest. So weight decay is one comparison, and Muon's share one range.
+//! Where each parameter lies: first the matrices that AdamW or SGD trains, then the weights of layers
+//! that Muon may train, then the rest. So weight decay is one comparison, and Muon's share one range.
 //! An arena that is larger than a binding is cut between parameters.
 
 use potluck_graph::{Op, Program};
@@ -11,10 +11,10 @@ const ALIGN: usize = 64;
 pub(super) struct Arena {
     /// For each parameter its first value and its length.
     pub(super) places: Vec<(usize, usize)>,
-    /// The hidden matrices, in the order of parameters.
-    pub(super) hidden: Vec<Hidden>,
-    /// The range of the hidden matrices.
-    pub(super) hidden_range: (usize, usize),
+    /// The weights of layers, in the order of parameters.
+    pub(super) layers: Vec<LayerWeight>,
+    /// Their range.
+    pub(super) layers_range: (usize, usize),
     /// Values before this one belong to matrices.
     pub(super) decay_len: usize,
     /// First value and length of each segment, in order and without gaps.
@@ -23,15 +23,15 @@ pub(super) struct Arena {
     pub(super) len: usize,
 }
 
-/// A matrix between hidden states; a filter is one of `(channels, taps)`.
+/// The matrix of a layer; a filter is one of `(channels, taps)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hidden {
+pub(super) struct LayerWeight {
     pub(super) offset: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
 }
 
-impl Hidden {
+impl LayerWeight {
     pub(super) fn shorter(self) -> usize {
         self.rows.min(self.columns)
     }
@@ -45,7 +45,7 @@ impl Hidden {
 #[derive(PartialEq, Eq, Clone, Copy)]
 enum Group {
     OtherMatrix,
-    HiddenMatrix,
+    LayerWeight,
     Rest,
 }
 
@@ -54,11 +54,11 @@ impl Arena {
     pub(super) fn new(program: &Program, segment_values: usize) -> Self {
         let groups = groups(program);
         let mut places = vec![(0, 0); groups.len()];
-        let mut hidden = Vec::new();
+        let mut layers = Vec::new();
         let mut ends = Vec::new();
         let mut segments = Vec::new();
         let (mut start, mut len) = (0, 0);
-        for group in [Group::OtherMatrix, Group::HiddenMatrix, Group::Rest] {
+        for group in [Group::OtherMatrix, Group::LayerWeight, Group::Rest] {
             for (index, spec) in program.parameters().iter().enumerate().filter(|(index, _)| groups[*index] == group) {
                 let padded = spec.values().next_multiple_of(ALIGN);
                 if len > start && len + padded - start > segment_values {
@@ -66,46 +66,54 @@ impl Arena {
                     start = len;
                 }
                 places[index] = (len, spec.values());
-                if group == Group::HiddenMatrix {
+                if group == Group::LayerWeight {
                     let rows = spec.shape[0] as usize;
-                    hidden.push(Hidden { offset: len, rows, columns: spec.values() / rows });
+                    layers.push(LayerWeight { offset: len, rows, columns: spec.values() / rows });
                 }
                 len += padded;
             }
             ends.push(len);
         }
         segments.push((start, len - start));
-        Self { places, hidden, hidden_range: (ends[0], ends[1]), decay_len: ends[1], segments, len }
+        Self { places, layers, layers_range: (ends[0], ends[1]), decay_len: ends[1], segments, len }
     }
 }
 
-/// Hidden are the weights of linear layers and convolutions, but not of the one that makes the
-/// prediction, nor one that is an embedding too.
+/// A layer with more outputs than this many times its inputs chooses from a large vocabulary: a table
+/// with a row a word, as an embedding is, whose orthogonalisation would cost more memory than the rest.
+const OUTPUTS_PER_INPUT_MAX: usize = 8;
+
+/// A layer's weight is that of a linear layer or of a convolution, the one that makes the prediction
+/// included, unless it is an embedding too or a large vocabulary's.
 fn groups(program: &Program) -> Vec<Group> {
     let mut groups: Vec<Group> = program
         .parameters()
         .iter()
         .map(|spec| if spec.is_matrix() { Group::OtherMatrix } else { Group::Rest })
         .collect();
-    let (prediction, _) = program.loss().operands();
     let parameter_of = |id: potluck_graph::NodeId| match program.nodes()[id.index()] {
         Op::Parameter { parameter } => Some(parameter as usize),
         _ => None,
     };
-    let mut outside = Vec::new();
-    for (index, op) in program.nodes().iter().enumerate() {
+    let is_vocabulary = |parameter: usize| {
+        let spec = &program.parameters()[parameter];
+        let outputs = spec.shape[0] as usize;
+        outputs * outputs > OUTPUTS_PER_INPUT_MAX * spec.values()
+    };
+    let mut tables = Vec::new();
+    for op in program.nodes() {
         match *op {
             Op::Linear { weight, .. } | Op::Conv2d { weight, .. } => {
                 let Some(parameter) = parameter_of(weight) else { continue };
-                groups[parameter] = Group::HiddenMatrix;
-                if index == prediction.index() {
-                    outside.push(parameter);
+                groups[parameter] = Group::LayerWeight;
+                if is_vocabulary(parameter) {
+                    tables.push(parameter);
                 }
             }
-            Op::Embedding { weight, .. } => outside.extend(parameter_of(weight)),
+            Op::Embedding { weight, .. } => tables.extend(parameter_of(weight)),
             _ => {}
         }
     }
-    outside.into_iter().for_each(|parameter| groups[parameter] = Group::OtherMatrix);
+    tables.into_iter().for_each(|parameter| groups[parameter] = Group::OtherMatrix);
     groups
 }

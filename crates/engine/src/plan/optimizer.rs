@@ -4,7 +4,7 @@ use potluck_protocol::{Optimizer, Recipe, limits};
 
 use super::{
     Dispatch, Place,
-    arena::{Arena, Hidden},
+    arena::{Arena, LayerWeight},
 };
 use crate::{Form, Kernel, Stack, Then, kernel::NORM_PARTIALS};
 
@@ -53,9 +53,9 @@ pub(super) fn optimizer(recipe: &Recipe, arena: &Arena, mut slots: Slots<'_>) ->
     push(&mut all, Kernel::ClipScale { clip_bits: recipe.clip_norm.to_bits() }, &[partials], scale);
     let mut skipped = (arena.decay_len, arena.decay_len);
     if let Optimizer::Muon { momentum, weight_decay, .. } = recipe.optimizer {
-        skipped = arena.hidden_range;
+        skipped = arena.layers_range;
         let mut applied = Vec::new();
-        for members in stacks(&arena.hidden) {
+        for members in stacks(&arena.layers) {
             let [n, m] = [members[0].shorter(), members[0].longer()].map(|v| v as u32);
             let stack = Stack { count: members.len() as u32, n, m, momentum_bits: momentum.to_bits() };
             let muon = Muon { stack, members: &members, segments: &arena.segments, scale, decay: weight_decay };
@@ -97,12 +97,12 @@ fn push(all: &mut Vec<Dispatch>, kernel: Kernel, reads: &[Place], write: Place) 
 /// Matrices whose shorter sides agree go through Newton-Schulz together, longest first: padding the
 /// longer side with zeros changes nothing. A new stack begins where padding would quadruple a matrix
 /// or the stack outgrow a binding.
-fn stacks(hidden: &[Hidden]) -> Vec<Vec<Hidden>> {
-    let mut sorted = hidden.to_vec();
+fn stacks(layers: &[LayerWeight]) -> Vec<Vec<LayerWeight>> {
+    let mut sorted = layers.to_vec();
     sorted.sort_by_key(|matrix| (matrix.shorter(), std::cmp::Reverse(matrix.longer())));
-    let mut stacks: Vec<Vec<Hidden>> = Vec::new();
+    let mut stacks: Vec<Vec<LayerWeight>> = Vec::new();
     for matrix in sorted {
-        let joins = |stack: &&mut Vec<Hidden>| {
+        let joins = |stack: &&mut Vec<LayerWeight>| {
             let first = stack[0];
             let values = (stack.len() as u64 + 1) * first.shorter() as u64 * first.longer() as u64;
             first.shorter() == matrix.shorter()
@@ -120,7 +120,7 @@ fn stacks(hidden: &[Hidden]) -> Vec<Vec<Hidden>> {
 /// A stack's share of a step.
 struct Muon<'a> {
     stack: Stack,
-    members: &'a [Hidden],
+    members: &'a [LayerWeight],
     segments: &'a [(usize, usize)],
     scale: Place,
     decay: f32,

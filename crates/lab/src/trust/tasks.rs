@@ -27,7 +27,7 @@ const MODELS: [Model; 3] = [
 
 /// The optimizers with learning rates at which these models train well.
 fn optimizers() -> [(&'static str, Optimizer, f32); 2] {
-    [("adamw", Optimizer::default(), 4e-3), ("muon", Optimizer::muon(), 36e-3)]
+    [("adamw", Optimizer::default(), 4e-3), ("muon", Optimizer::muon(), 30e-3)]
 }
 
 const STEPS: [u32; 3] = [4, 8, 16];

@@ -224,7 +224,7 @@ fn transformers_are_trained_with_muon_unless_it_is_said() {
             with("text = \"a.txt\"", GPT).replace("budget_samples = 60000", &format!("budget_samples = 60000\n{more}"));
         JobFile::parse(&text).expect("a good file").train
     };
-    assert_eq!((recipe("").optimizer, recipe("").lr), (Optimizer::muon(), 36e-3));
+    assert_eq!((recipe("").optimizer, recipe("").lr), (Optimizer::muon(), 30e-3));
     let adamw = recipe("optimizer = \"adamw\"");
     assert_eq!((adamw.optimizer, adamw.lr), (Optimizer::default(), 4e-3));
     let mlp = JobFile::parse(GOOD).expect("a good file").train;

@@ -99,7 +99,7 @@ pub(super) fn train(
 }
 
 /// What a preset is trained with where the job file does not say: Muon for transformers, whose
-/// hidden matrices it trains best from a fresh state; AdamW for the others. `docs/trust.md` has the
+/// layers it trains best from a fresh state; AdamW for the others. `docs/trust.md` has the
 /// table that says that both can be checked.
 fn default_optimizer(model: &ModelSection) -> Optimizer {
     match model {
@@ -111,7 +111,7 @@ fn default_optimizer(model: &ModelSection) -> Optimizer {
 /// Muon's updates have the same size whatever the gradient's, and its best rates are higher.
 fn default_lr(optimizer: &Optimizer) -> f32 {
     match optimizer {
-        Optimizer::Muon { .. } => 36e-3,
+        Optimizer::Muon { .. } => 30e-3,
         Optimizer::Adamw { .. } | Optimizer::Sgd { .. } => 4e-3,
     }
 }

@@ -2,10 +2,10 @@
 //! parameter and task it takes.
 
 use anyhow::Result;
-use potluck_protocol::{Optimizer, UpdateEncoding};
+use potluck_protocol::UpdateEncoding;
 use serde_json::json;
 
-use super::diloco::{MUON_LR, MUON_OUTER};
+use super::diloco::JOB_LR;
 use super::sweep::{Measured, SEEDS, Sweep};
 use crate::Arguments;
 use crate::report::{Report, rounded};
@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
     let sweep = Sweep::run(arguments, Size::SMALL, SEEDS, arms(arguments.full))?;
     let plain = sweep.arm(F32).map(|measured| measured.loss().mean);
     let above = |measured: &Measured| plain.map(|plain| 100.0 * (measured.loss().mean / plain - 1.0));
-    let mut report = Report::new(format!("{} Eight volunteers, fresh Muon, H = 8, (0.7, 0.6).", sweep.words()));
+    let mut report = Report::new(format!("{} Eight volunteers, default recipe, lr {JOB_LR}.", sweep.words()));
     for measured in &sweep.arms {
         let loss = measured.loss();
         let per_task = |bytes: u64| bytes as f64 / (measured.runs[0].tasks as f64 * sweep.parameters as f64);
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
 
 fn arms(full: bool) -> Vec<Arm> {
     let arm = |name: &str, upload: Upload, publishing: Publishing| {
-        let arm = Arm::rounds(Optimizer::muon(), MUON_LR, 8, 8, MUON_OUTER);
+        let arm = Arm::default_recipe(JOB_LR, 8);
         arm.with(|crew| (crew.upload, crew.publishing) = (upload, publishing)).named(name)
     };
     let encoded = Upload::Encoded;

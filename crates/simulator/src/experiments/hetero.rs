@@ -5,7 +5,7 @@ use anyhow::Result;
 use potluck_protocol::{Optimizer, OuterStep};
 use serde_json::json;
 
-use super::diloco::TRIED_LR;
+use super::diloco::JOB_LR;
 use super::sweep::{SEEDS, Sweep};
 use crate::Arguments;
 use crate::report::{Report, rounded};
@@ -17,7 +17,7 @@ const BUFFERED_LIMIT: f64 = 2.0;
 pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
     let sweep = Sweep::run(arguments, Size::SMALL, 2 * SEEDS, arms(arguments.full))?;
     let mut report = Report::new(format!(
-        "{} Eight volunteers, x1, 1/2, 1/4, 1/8; fresh Muon, lr {TRIED_LR}; time in samples of the fastest.",
+        "{} Eight volunteers, x1, 1/2, 1/4, 1/8; fresh Muon, lr {JOB_LR}; time in samples of the fastest.",
         sweep.words()
     ));
     let long = if arguments.full { long() } else { Vec::new() };
@@ -49,8 +49,8 @@ const LONGER: &str = "four times the windows";
 const LONG: Size = Size { samples: 4 * Size::SMALL.samples, ..Size::SMALL };
 
 fn long() -> Vec<Arm> {
-    let gentle = (Late::Plain, 0.35, 0.0);
-    let arms = [barrier(Work::Batch), buffered(Work::Batch, gentle), patiently(buffered(Work::Batch, DEFAULT))];
+    let faster = (Late::Plain, 0.5, 0.0);
+    let arms = [barrier(Work::Batch), buffered(Work::Batch, DEFAULT), patiently(buffered(Work::Batch, faster))];
     arms.map(|arm| arm.but(LONGER)).to_vec()
 }
 
@@ -61,17 +61,17 @@ type Handling = (Late, f32, f32);
 const BUFFER: u32 = 50;
 
 /// What a job does by default.
-const DEFAULT: Handling = (Late::Plain, 0.5, 0.0);
+const DEFAULT: Handling = (Late::Plain, 0.35, 0.0);
 
 fn barrier(work: Work) -> Arm {
     let words = words(work);
-    let arm = Arm::default_recipe(TRIED_LR, 8).with(|crew| crew.team = Team::Mixed(work));
+    let arm = Arm::default_recipe(JOB_LR, 8).with(|crew| crew.team = Team::Mixed(work));
     arm.named(format!("barrier, {words}"))
 }
 
 /// The same at a part of the learning rate.
 fn gently(part: f32, arm: Arm) -> Arm {
-    let lr = TRIED_LR / part;
+    let lr = JOB_LR / part;
     Arm { lr, ..arm.but(format_args!("lr {lr}")) }
 }
 
@@ -95,7 +95,7 @@ fn buffered(work: Work, (late, lr, momentum): Handling) -> Arm {
     };
     let words = words(work);
     let outer = OuterStep { lr, momentum };
-    let arm = Arm::default_recipe(TRIED_LR, 8).with(|crew| {
+    let arm = Arm::default_recipe(JOB_LR, 8).with(|crew| {
         (crew.team, crew.pacing, crew.outer) = (Team::Mixed(work), Pacing::Buffered(late, BUFFER), outer);
     });
     arm.named(format!("buffered, {words}, ({lr}, {momentum}){how}"))
@@ -112,18 +112,12 @@ fn words(work: Work) -> &'static str {
 fn arms(full: bool) -> Vec<Arm> {
     use Late::{Faded, FreshOnly, Gated, Moved, Plain};
     let mut arms = [Work::Batch, Work::Steps, Work::Equal].map(barrier).to_vec();
-    let tried = [(Plain, 0.5, 0.0), (Plain, 0.7, 0.0), (Plain, 0.7, 0.6), (Faded, 0.7, 0.6), (Gated, 0.5, 0.6)];
+    let tried =
+        [DEFAULT, (Plain, 0.5, 0.0), (Plain, 0.7, 0.0), (Plain, 0.7, 0.6), (Faded, 0.7, 0.6), (Gated, 0.5, 0.6)];
     arms.extend(tried.map(|handling| buffered(Work::Batch, handling)));
     arms.extend([Work::Steps, Work::Equal].map(|work| buffered(work, DEFAULT)));
     if full {
-        let more = [
-            (Plain, 0.35, 0.0),
-            (Plain, 0.5, 0.3),
-            (Faded, 0.5, 0.6),
-            (Gated, 0.35, 0.6),
-            (FreshOnly, 0.5, 0.6),
-            (Moved, 0.5, 0.0),
-        ];
+        let more = [(Plain, 0.5, 0.3), (Faded, 0.5, 0.6), (Gated, 0.35, 0.6), (FreshOnly, 0.5, 0.6), (Moved, 0.5, 0.0)];
         arms.extend(more.map(|handling| buffered(Work::Batch, handling)));
         arms.push(buffered(Work::Batch, (Plain, 0.25, 0.0)));
         arms.push(gently(2.0, barrier(Work::Batch)));
@@ -132,7 +126,7 @@ fn arms(full: bool) -> Vec<Arm> {
         let patient = [(Plain, 0.5, 0.0), (Plain, 0.7, 0.0), (Plain, 0.5, 0.3)];
         arms.extend(patient.map(|handling| patiently(buffered(Work::Batch, handling))));
         arms.extend(patient.map(|handling| gently(2.0, patiently(buffered(Work::Batch, handling)))));
-        let mean = Arm::rounds(Optimizer::muon(), TRIED_LR, 8, 8, OuterStep { lr: 0.7, momentum: 0.8 })
+        let mean = Arm::rounds(Optimizer::muon(), JOB_LR, 8, 8, OuterStep { lr: 0.7, momentum: 0.8 })
             .with(|crew| crew.ramp_steps = 8);
         let uncapped = |work| {
             let name = format!("barrier, {}, plain mean by samples, f32", words(work));

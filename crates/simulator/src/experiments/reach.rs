@@ -4,6 +4,7 @@ use anyhow::Result;
 use potluck_protocol::{Recipe, Schedule};
 use potluck_scheduler::useful_volunteers;
 
+use super::diloco::JOB_LR;
 use super::field::Field;
 use super::sweep::SEEDS;
 use crate::crowd::{Arrivals, Books, Draw, JobSize, World, WorldSize};
@@ -14,7 +15,7 @@ use crate::{Arguments, pool};
 const TARGET: f32 = 2.2;
 
 /// A rate that stays the same: how far a schedule has come must not depend on the crowd.
-const LR: f32 = 18e-3;
+const LR: f32 = JOB_LR / 2.0;
 
 /// Nobody trains longer than this: 64 samples a task, some hundred versions of the largest crowd.
 const BUDGET: u64 = 1_000_000;
