@@ -304,6 +304,19 @@ fn muon_takes_a_large_input_layer() {
     assert!(plan.slots.iter().all(|&len| len as u64 <= potluck_protocol::limits::TENSOR_VALUES_MAX));
 }
 
+#[test]
+fn muon_trains_the_prediction_unless_it_chooses_from_a_large_vocabulary() {
+    for (classes, expected) in [(3, 2), (64, 2), (65, 1)] {
+        let program = preset::mlp(6, &[8], classes).expect("a good program");
+        let plan = Plan::new(&program, &Recipe { optimizer: Optimizer::muon(), ..recipe(2) }).expect("it fits");
+        let stacked = plan.dispatches.iter().filter_map(|d| match d.kernel {
+            crate::Kernel::MuonGather(stack) => Some(stack.count),
+            _ => None,
+        });
+        assert_eq!(stacked.sum::<u32>(), expected, "{classes} classes");
+    }
+}
+
 /// A GPT of more parameters than one binding holds.
 fn large() -> Program {
     use potluck_graph::preset::{GptConfig, gpt};

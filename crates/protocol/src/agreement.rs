@@ -25,7 +25,7 @@ pub fn agreement_distance(optimizer: &Optimizer, encoding: UpdateEncoding, steps
         (Optimizer::Adamw { .. } | Optimizer::Sgd { .. }, UpdateEncoding::Int8) => {
             [Some(0.01), Some(0.01), Some(0.008)]
         }
-        (Optimizer::Muon { .. }, UpdateEncoding::E3m0) => [Some(0.2), Some(0.06), None],
+        (Optimizer::Muon { .. }, UpdateEncoding::E3m0) => [Some(0.06), Some(0.06), None],
         (Optimizer::Muon { .. }, UpdateEncoding::Int8) => [Some(0.06), Some(0.035), Some(0.05)],
     };
     row[column]

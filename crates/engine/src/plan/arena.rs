@@ -79,12 +79,12 @@ impl Arena {
     }
 }
 
-/// A layer with more outputs than this many times its inputs chooses from a large vocabulary: a table
-/// with a row a word, as an embedding is, whose orthogonalisation would cost more memory than the rest.
+/// A prediction of more values than this many times what it is made of chooses from a large vocabulary.
 const OUTPUTS_PER_INPUT_MAX: usize = 8;
 
-/// A layer's weight is that of a linear layer or of a convolution, the one that makes the prediction
-/// included, unless it is an embedding too or a large vocabulary's.
+/// A layer's weight is that of a linear layer or of a convolution, but no embedding, nor one that makes
+/// a prediction over a large vocabulary: that is a table of words as well, and Muon would need more
+/// memory for it than all the rest takes.
 fn groups(program: &Program) -> Vec<Group> {
     let mut groups: Vec<Group> = program
         .parameters()
@@ -95,18 +95,19 @@ fn groups(program: &Program) -> Vec<Group> {
         Op::Parameter { parameter } => Some(parameter as usize),
         _ => None,
     };
+    let (prediction, _) = program.loss().operands();
     let is_vocabulary = |parameter: usize| {
         let spec = &program.parameters()[parameter];
         let outputs = spec.shape[0] as usize;
         outputs * outputs > OUTPUTS_PER_INPUT_MAX * spec.values()
     };
     let mut tables = Vec::new();
-    for op in program.nodes() {
+    for (index, op) in program.nodes().iter().enumerate() {
         match *op {
             Op::Linear { weight, .. } | Op::Conv2d { weight, .. } => {
                 let Some(parameter) = parameter_of(weight) else { continue };
                 groups[parameter] = Group::LayerWeight;
-                if is_vocabulary(parameter) {
+                if index == prediction.index() && is_vocabulary(parameter) {
                     tables.push(parameter);
                 }
             }

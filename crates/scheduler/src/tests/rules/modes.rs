@@ -49,7 +49,7 @@ fn a_full_buffer_is_merged_after_its_grace_and_nobody_waits() {
                 -> a: lease 5, train v0 on 0.218 0.84 0.38 0.145, 5000 ms
             2050 tick
             2100 tick
-                merge v1, rate 0.50, momentum 0: 1 50% 4 50%
+                merge v1, rate 0.35, momentum 0: 1 50% 4 50%
             2200 merged
                 committed v1: 1 50% 4 50%
             2300 done b 2
@@ -137,7 +137,7 @@ fn one_volunteer_needs_no_buffer() {
             1000 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.50, momentum 0: 1 100%
+                merge v1, rate 0.35, momentum 0: 1 100%
         "#]],
     );
 }
@@ -171,7 +171,7 @@ fn too_little_from_two_is_merged_after_a_minute() {
             -> b: thanks for 5, 2 tasks and 384 samples so far
         99999 tick
         100000 tick
-            merge v2, rate 0.50, momentum 0: 4 50% 5 50%
+            merge v2, rate 0.35, momentum 0: 4 50% 5 50%
     "#]],
     );
 }
@@ -187,7 +187,7 @@ fn too_little_from_one_is_merged_after_two_minutes() {
         100000 tick
         159999 tick
         160000 tick
-            merge v2, rate 0.50, momentum 0: 4 100%
+            merge v2, rate 0.35, momentum 0: 4 100%
     "#]],
     );
 }
