@@ -130,8 +130,8 @@ const ALONE_OF_EFFECTIVE: f32 = 0.6 / (0.7 * 1.8);
 /// Up to so many volunteers make a mean that is still noisy.
 const FEW: usize = 3;
 
-/// The step of a round of few to that of the recipe: (0.5, 0.8) beside (0.7, 0.8).
-const FEW_OF_RATE: f32 = 0.5 / 0.7;
+/// The step of a round of few to that of the recipe: (0.4, 0.8) beside (0.7, 0.8).
+const FEW_OF_RATE: f32 = 0.4 / 0.7;
 
 /// So little momentum that the step is plain, and yet what was remembered is forgotten.
 const FORGETTING: f32 = 1e-20;
@@ -215,8 +215,8 @@ mod tests {
     fn few_step_less_far_than_many() {
         let of_recipe = OuterStep::default();
         let of_few = [2, 3].map(|volunteers| outer_step(Mode::Barrier, of_recipe, updates(volunteers, 0.0)));
-        let is_half = |step: &OuterStep| (step.lr - 0.5).abs() < 1e-6 && step.momentum == of_recipe.momentum;
-        assert!(of_few.iter().all(is_half), "{of_few:?}");
+        let is_gentle = |step: &OuterStep| (step.lr - 0.4).abs() < 1e-6 && step.momentum == of_recipe.momentum;
+        assert!(of_few.iter().all(is_gentle), "{of_few:?}");
         assert_eq!(outer_step(Mode::Barrier, of_recipe, updates(9, 0.0)), of_recipe);
         let plain = OuterStep { lr: 1.0, momentum: 0.0 };
         assert_eq!(outer_step(Mode::Barrier, plain, updates(2, 0.0)), plain, "as its owner wants it");

@@ -37,7 +37,7 @@ fn what_is_out_keeps_its_recipe() {
             110 done b 2
                 accepted 2: 256 samples
                 -> b: thanks for 2, 1 tasks and 256 samples so far
-                merge v1, rate 0.50, momentum 0.8: 1 50% 2 50%
+                merge v1, rate 0.40, momentum 0.8: 1 50% 2 50%
             150 merged
                 committed v1: 1 50% 2 50%
             200 ask a

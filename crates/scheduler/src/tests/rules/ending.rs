@@ -103,7 +103,7 @@ fn at_the_target_those_who_compute_are_waited_for() {
             200 done b 2
                 accepted 2: 256 samples
                 -> b: thanks for 2, 1 tasks and 256 samples so far
-                merge v1, rate 0.50, momentum 0.8: 1 50% 2 50%
+                merge v1, rate 0.40, momentum 0.8: 1 50% 2 50%
             250 merged
                 committed v1: 1 50% 2 50%
             300 ask a
@@ -121,7 +121,7 @@ fn at_the_target_those_who_compute_are_waited_for() {
             700 done b 4
                 accepted 4: 256 samples
                 -> b: thanks for 4, 2 tasks and 512 samples so far
-                merge v2, rate 0.50, momentum 0.8: 3 50% 4 50%
+                merge v2, rate 0.40, momentum 0.8: 3 50% 4 50%
             750 merged
                 committed v2: 3 50% 4 50%
             760 ask e
@@ -220,7 +220,7 @@ fn a_stop_merges_what_is_there() {
             300 done b 2
                 accepted 2: 256 samples
                 -> b: thanks for 2, 1 tasks and 256 samples so far
-                merge v1, rate 0.50, momentum 0.8: 1 50% 2 50%
+                merge v1, rate 0.40, momentum 0.8: 1 50% 2 50%
             350 merged
                 committed v1: 1 50% 2 50%
         "#]],

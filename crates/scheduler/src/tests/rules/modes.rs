@@ -218,7 +218,7 @@ fn a_round_ends_soon_after_three_quarters() {
                 -> c: thanks for 3, 1 tasks and 256 samples so far
             12999 tick
             13000 tick
-                merge v1, rate 0.50, momentum 0.8: 1 33% 2 33% 3 33%
+                merge v1, rate 0.40, momentum 0.8: 1 33% 2 33% 3 33%
         "#]],
     );
 }
@@ -248,7 +248,7 @@ fn a_round_waits_for_half_of_its_volunteers() {
                 -> b: thanks for 2, 1 tasks and 256 samples so far
             60999 tick
                 lapsed 3
-                merge v1, rate 0.50, momentum 0.8: 1 50% 2 50%
+                merge v1, rate 0.40, momentum 0.8: 1 50% 2 50%
         "#]],
     );
 }
@@ -306,7 +306,7 @@ fn a_slow_one_gets_a_smaller_batch() {
             5800 done c 4
                 accepted 4: 256 samples
                 -> c: thanks for 4, 2 tasks and 512 samples so far
-                merge v2, rate 0.50, momentum 0.8: 4 50% 5 50%
+                merge v2, rate 0.40, momentum 0.8: 4 50% 5 50%
             5800 merged
                 committed v2: 4 50% 5 50%
                 -> a: lease 6, train v2 on 0.379 0.296 0.174 0.164, 5000 ms
@@ -346,7 +346,7 @@ fn a_newcomer_starts_small_and_has_its_place_after_two_tasks() {
             2000 done a 2
                 accepted 2: 256 samples
                 -> a: thanks for 2, 2 tasks and 512 samples so far
-                merge v2, rate 0.50, momentum 0.00000000000000000001: 2 50% 3 50%
+                merge v2, rate 0.40, momentum 0.00000000000000000001: 2 50% 3 50%
             2000 merged
                 committed v2: 2 50% 3 50%
             2000 ask a
@@ -359,7 +359,7 @@ fn a_newcomer_starts_small_and_has_its_place_after_two_tasks() {
             3000 done a 4
                 accepted 4: 256 samples
                 -> a: thanks for 4, 3 tasks and 768 samples so far
-                merge v3, rate 0.50, momentum 0.8: 4 50% 5 50%
+                merge v3, rate 0.40, momentum 0.8: 4 50% 5 50%
             3000 merged
                 committed v3: 4 50% 5 50%
             3000 ask b

@@ -58,7 +58,7 @@ fn a_round_waits_for_all_who_compute_on_it() {
             200 done b 2
                 accepted 2: 256 samples
                 -> b: thanks for 2, 1 tasks and 256 samples so far
-                merge v1, rate 0.50, momentum 0.8: 1 50% 2 50%
+                merge v1, rate 0.40, momentum 0.8: 1 50% 2 50%
             250 merged
                 committed v1: 1 50% 2 50%
         "#]],
@@ -94,7 +94,7 @@ fn a_fast_volunteer_gets_one_task_a_round() {
             300 done b 2
                 accepted 2: 256 samples
                 -> b: thanks for 2, 1 tasks and 256 samples so far
-                merge v1, rate 0.50, momentum 0.8: 1 50% 2 50%
+                merge v1, rate 0.40, momentum 0.8: 1 50% 2 50%
             350 merged
                 committed v1: 1 50% 2 50%
                 -> a: lease 3, train v1 on 0.2 0.3 0.10 0.6, 5000 ms

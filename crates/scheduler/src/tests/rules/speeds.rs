@@ -171,7 +171,7 @@ fn a_round_waits_for_usual_tasks_of_whatever_size() {
             -> b: thanks for 11, 4 tasks and 640 samples so far
         11999 tick
         12000 tick
-            merge v4, rate 0.50, momentum 0.8: 10 50% 11 50%
+            merge v4, rate 0.40, momentum 0.8: 10 50% 11 50%
     "#]],
     );
 }
