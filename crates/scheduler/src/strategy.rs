@@ -127,18 +127,16 @@ const BUFFERED_OF_EFFECTIVE: f32 = 0.35 / (0.7 * 1.8);
 /// The same of a round of one: (0.6, 0).
 const ALONE_OF_EFFECTIVE: f32 = 0.6 / (0.7 * 1.8);
 
-/// Up to so many volunteers make a mean that is still noisy.
-const FEW: usize = 3;
-
-/// The step of a round of few to that of the recipe: (0.4, 0.8) beside (0.7, 0.8).
-const FEW_OF_RATE: f32 = 0.4 / 0.7;
+/// The step of a round of two, whose mean is still noisy, to that of the recipe: (0.4, 0.8) beside
+/// (0.7, 0.8). Three end the same with either.
+const TWO_OF_RATE: f32 = 0.4 / 0.7;
 
 /// So little momentum that the step is plain, and yet what was remembered is forgotten.
 const FORGETTING: f32 = 1e-20;
 
 /// The step of both modes. Momentum needs a barrier: a round with something stale in it steps at its
 /// own rate without. It also needs a mean over several: where a round is one volunteer's, momentum adds
-/// up what is noise, so it steps without, and a round of few steps less far than one of many.
+/// up what is noise, so it steps without, and a round of two steps less far than one of more.
 /// The first with momentum after such rounds begins it anew, as its direction is one of long ago.
 /// A buffer steps at a rate that keeps the effective one steady.
 fn outer_step(mode: Mode, of_recipe: OuterStep, updates: Updates) -> OuterStep {
@@ -149,7 +147,7 @@ fn outer_step(mode: Mode, of_recipe: OuterStep, updates: Updates) -> OuterStep {
         Mode::Barrier if updates.volunteers <= 1 => plain(ALONE_OF_EFFECTIVE),
         Mode::Barrier if updates.stale_share > 0.0 => OuterStep { lr, momentum: 0.0 },
         Mode::Barrier => {
-            let lr = if updates.volunteers <= FEW { lr * FEW_OF_RATE } else { lr };
+            let lr = if updates.volunteers == 2 { lr * TWO_OF_RATE } else { lr };
             OuterStep { lr, momentum: if updates.is_momentum_outdated { FORGETTING } else { momentum } }
         }
         Mode::Buffered => plain(BUFFERED_OF_EFFECTIVE),
@@ -212,12 +210,11 @@ mod tests {
     }
 
     #[test]
-    fn few_step_less_far_than_many() {
+    fn two_step_less_far_than_more() {
         let of_recipe = OuterStep::default();
-        let of_few = [2, 3].map(|volunteers| outer_step(Mode::Barrier, of_recipe, updates(volunteers, 0.0)));
-        let is_gentle = |step: &OuterStep| (step.lr - 0.4).abs() < 1e-6 && step.momentum == of_recipe.momentum;
-        assert!(of_few.iter().all(is_gentle), "{of_few:?}");
-        assert_eq!(outer_step(Mode::Barrier, of_recipe, updates(9, 0.0)), of_recipe);
+        let of_two = outer_step(Mode::Barrier, of_recipe, updates(2, 0.0));
+        assert!((of_two.lr - 0.4).abs() < 1e-6 && of_two.momentum == of_recipe.momentum, "{of_two:?}");
+        assert_eq!([3, 9].map(|many| outer_step(Mode::Barrier, of_recipe, updates(many, 0.0))), [of_recipe; 2]);
         let plain = OuterStep { lr: 1.0, momentum: 0.0 };
         assert_eq!(outer_step(Mode::Barrier, plain, updates(2, 0.0)), plain, "as its owner wants it");
     }

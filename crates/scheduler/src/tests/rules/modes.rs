@@ -218,7 +218,7 @@ fn a_round_ends_soon_after_three_quarters() {
                 -> c: thanks for 3, 1 tasks and 256 samples so far
             12999 tick
             13000 tick
-                merge v1, rate 0.40, momentum 0.8: 1 33% 2 33% 3 33%
+                merge v1, momentum 0.8: 1 33% 2 33% 3 33%
         "#]],
     );
 }
