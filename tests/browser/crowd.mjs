@@ -137,6 +137,8 @@ export class Crowd {
   async goAndReturn(who) {
     const tab = this.tabs[who];
     const there = this.there;
+    // Who has rested long keeps a version of long ago, from which no delta leads on.
+    await tab.credited(STEP_MILLIS);
     const left = (await this.status()).version;
     await tab.vanish();
     await this.coordinator.control("pause", JOB);

@@ -2,6 +2,7 @@
 // comes back. When it does so is not its business.
 
 import { launch } from "./browsers.mjs";
+import { until } from "./until.mjs";
 import { Visitor } from "./visitor.mjs";
 
 /** @typedef {{ browser: import("./browsers.mjs").BrowserName, backend: "webgpu" | "cpu", share: number }} TabKind */
@@ -52,6 +53,13 @@ export class Tab {
   kill() {
     this.browser?.process()?.kill("SIGKILL");
     this.browser = this.context = this.visitor = null;
+  }
+
+  /** Waits for its next credit: from then on it has a version of now. @param {number} millis at most */
+  async credited(millis) {
+    const gave = () => this.visitor?.fact("gave");
+    const before = await gave();
+    await until(`a credit of ${this.name}`, async () => (await gave()) !== before, millis);
   }
 
   /** The page, in the middle of whatever it does; what it had stored stays. */
