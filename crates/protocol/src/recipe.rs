@@ -60,8 +60,9 @@ pub enum Optimizer {
     /// Muon on the weights of linear layers and convolutions (Jordan 2024): momentum, then five
     /// Newton-Schulz steps towards the nearest orthogonal matrix, scaled by `0.2 sqrt(larger side)` so
     /// that one learning rate serves both (Moonlight, arXiv 2502.16982). AdamW for embeddings, norms and
-    /// biases. The layer that makes the prediction is Muon's too: AdamW's second moment is little more
-    /// than noise in the few steps of a task (`docs/training.md`).
+    /// biases. The layer that makes the prediction is Muon's too, unless it is an embedding as well or
+    /// chooses from a large vocabulary: AdamW's second moment is little more than noise in the few steps
+    /// of a task (`docs/training.md`).
     Muon {
         /// Nesterov momentum of the layers' weights.
         #[serde(serialize_with = "crate::exact::float")]

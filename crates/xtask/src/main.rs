@@ -100,6 +100,9 @@ fn run() -> Result<()> {
     let mut phases = Phases::start(&command);
     match command.as_str() {
         "help" => print!("{HELP}"),
+        "setup" | "build" | "demo" | "shots" | "test" | "ci" | "tidy" | "ops" | "limits" if asks_for_help() => {
+            print!("{HELP}");
+        }
         "setup" => {
             no_more(&mut parser)?;
             let tools = setup::run(&project, &mut phases, Need::Everything)?;
@@ -157,6 +160,11 @@ fn run() -> Result<()> {
         other => bail!("`{other}` is no command; these are:\n\n{HELP}"),
     }
     Ok(())
+}
+
+/// For commands that have no other help than the whole list.
+fn asks_for_help() -> bool {
+    std::env::args_os().any(|argument| argument == "--help" || argument == "-h")
 }
 
 fn no_more(parser: &mut lexopt::Parser) -> Result<()> {

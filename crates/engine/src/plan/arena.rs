@@ -99,7 +99,7 @@ fn groups(program: &Program) -> Vec<Group> {
     let is_vocabulary = |parameter: usize| {
         let spec = &program.parameters()[parameter];
         let outputs = spec.shape[0] as usize;
-        outputs * outputs > OUTPUTS_PER_INPUT_MAX * spec.values()
+        outputs > OUTPUTS_PER_INPUT_MAX * (spec.values() / outputs)
     };
     let mut tables = Vec::new();
     for (index, op) in program.nodes().iter().enumerate() {

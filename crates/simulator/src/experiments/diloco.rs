@@ -92,15 +92,21 @@ fn calibration() -> Vec<Arm> {
     ]
 }
 
-/// The default recipe on the model of the calibration, and machines at rates among which the best lies.
-/// With batches of 64 both optimizers' best rates are those of the calibration.
+/// The default recipe on the model of the calibration, and machines at rates among which the best lies
+/// between worse ones. With batches of 64 the best are those of the calibration.
 fn larger() -> Vec<Arm> {
     let (adamw, muon) = (Optimizer::default(), Optimizer::muon());
     let mut arms = [8, 4, 2, 1].map(|volunteers| Arm::default_recipe(JOB_LR, volunteers)).to_vec();
-    arms.extend([(16e-3, 32), (8e-3, 32), (8e-3, 16), (4e-3, 16)].map(|(lr, batch)| Arm::alone(adamw, lr, batch)));
-    arms.extend(
-        [(24e-3, 32), (24e-3, 16), (12e-3, 16), (12e-3, 8), (24e-3, 8)].map(|(lr, batch)| Arm::alone(muon, lr, batch)),
-    );
+    let rates: [(Optimizer, u32, [f32; 3]); 5] = [
+        (adamw, 32, [8e-3, 16e-3, 32e-3]),
+        (adamw, 16, [4e-3, 8e-3, 16e-3]),
+        (muon, 32, [12e-3, 24e-3, 48e-3]),
+        (muon, 16, [6e-3, 12e-3, 24e-3]),
+        (muon, 8, [6e-3, 12e-3, 24e-3]),
+    ];
+    for (optimizer, batch, rates) in rates {
+        arms.extend(rates.map(|lr| Arm::alone(optimizer, lr, batch)));
+    }
     arms
 }
 
@@ -123,7 +129,7 @@ fn arms(full: bool) -> Vec<Arm> {
     let (adamw, muon) = (Optimizer::default(), Optimizer::muon());
     let crew_rates: &[f32] = if full { &[JOB_LR, 24e-3] } else { &[JOB_LR] };
     let (adamw_rates, muon_rates): (&[f32], &[f32]) =
-        if full { (&[16e-3, 8e-3, 32e-3], &[12e-3, 24e-3, 6e-3]) } else { (&[16e-3], &[12e-3, 24e-3]) };
+        if full { (&[4e-3, 8e-3, 16e-3, 32e-3], &[6e-3, 12e-3, 24e-3, 48e-3]) } else { (&[16e-3], &[12e-3, 24e-3]) };
     let mut arms = Vec::new();
     for volunteers in [8, 4, 2, 1] {
         arms.extend(crew_rates.iter().map(|&lr| Arm::default_recipe(lr, volunteers)));
