@@ -102,7 +102,7 @@ fn larger() -> Vec<Arm> {
         (adamw, 16, [4e-3, 8e-3, 16e-3]),
         (muon, 32, [12e-3, 24e-3, 48e-3]),
         (muon, 16, [6e-3, 12e-3, 24e-3]),
-        (muon, 8, [6e-3, 12e-3, 24e-3]),
+        (muon, 8, [3e-3, 6e-3, 12e-3]),
     ];
     for (optimizer, batch, rates) in rates {
         arms.extend(rates.map(|lr| Arm::alone(optimizer, lr, batch)));
