@@ -47,7 +47,7 @@ function optimizerName({ optimizer }: Recipe): string {
   return OPTIMIZERS[name] ?? name;
 }
 
-/** Buffers take no momentum: with updates from older versions it diverges. */
+/** What the owner set is of rounds; buffers make a step of their own from it. */
 function outerStep({ lr, momentum }: Recipe["outer"], mode: JobStatus["mode"]): string {
   if (momentum === 0) return String(lr);
   return mode === "rounds" ? `${lr}, momentum ${momentum}` : `${lr}, momentum ${momentum} in rounds`;

@@ -86,7 +86,7 @@ mod tests {
             batch: 32,
             budget_samples: 1000,
             target_accuracy: Some(f[7]),
-            outer: OuterStep { lr: f[8], momentum: f[9] },
+            outer: OuterStep::nesterov(f[8], f[9]),
             update: UpdateEncoding::E3m0,
         };
         let task = Task {

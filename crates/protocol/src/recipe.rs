@@ -148,22 +148,37 @@ pub enum Schedule {
     Cosine,
 }
 
-/// The outer step: `m <- momentum m + d; theta <- theta - lr (d + momentum m)` (Nesterov, as in
-/// DiLoCo, arXiv 2311.08105).
+/// The outer step: `m' = momentum m + d; theta <- theta - lr (m' + lead (m' - m))`. With a lead of
+/// `momentum` that is `theta - lr (d + momentum m')`, Nesterov's as in DiLoCo (arXiv 2311.08105).
+///
+/// What is published so is ahead of where `theta - lr m'` alone would be by `lead` of the steps that
+/// momentum will take next. Updates that come late are then made where the model will be about when
+/// they are merged (weight prediction, arXiv 1809.02839).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OuterStep {
     /// Outer learning rate.
     #[serde(serialize_with = "crate::exact::float")]
     pub lr: f32,
-    /// Outer momentum; only barrier rounds use it, staleness makes it diverge.
+    /// Outer momentum.
     #[serde(serialize_with = "crate::exact::float")]
     pub momentum: f32,
+    /// How many steps of momentum a version is ahead; `None` stands for `momentum`. The scheduler's, for
+    /// commits of what is late: no recipe has one.
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "crate::exact::optional")]
+    pub lead: Option<f32>,
+}
+
+impl OuterStep {
+    /// Nesterov's, or a plain one where `momentum` is zero.
+    pub const fn nesterov(lr: f32, momentum: f32) -> Self {
+        Self { lr, momentum, lead: None }
+    }
 }
 
 impl Default for OuterStep {
     fn default() -> Self {
-        Self { lr: 0.7, momentum: 0.8 }
+        Self::nesterov(0.7, 0.8)
     }
 }
 
@@ -232,6 +247,9 @@ impl Recipe {
         }
         if !positive(outer.lr) || outer.lr > 2.0 || !unit(outer.momentum) {
             return Some(("outer", "lr above 0 and at most 2, momentum in [0, 1)".to_owned()));
+        }
+        if outer.lead.is_some() {
+            return Some(("outer", "lr and momentum alone: the lead is the scheduler's".to_owned()));
         }
         None
     }

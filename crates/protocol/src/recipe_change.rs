@@ -141,6 +141,7 @@ impl Recipe {
             outer: OuterStep {
                 lr: outer.lr.unwrap_or(self.outer.lr),
                 momentum: outer.momentum.unwrap_or(self.outer.momentum),
+                lead: self.outer.lead,
             },
             update: update.unwrap_or(self.update),
         }
@@ -181,7 +182,7 @@ impl Recipe {
             batch,
             budget_samples,
             target_accuracy,
-            outer: OuterStep { lr: outer_lr, momentum },
+            outer: OuterStep { lr: outer_lr, momentum, lead: _ },
             update,
         } = self;
         let (kind, constants, weight_decay) = match *optimizer {

@@ -13,7 +13,7 @@ pub enum StrategyName {
     Auto,
     /// Rounds: all train from the same version, and momentum goes from one to the next.
     Rounds,
-    /// Buffers: nobody waits, updates from older versions are welcome, and there is no momentum.
+    /// Buffers: nobody waits, updates from older versions are welcome, and momentum is led.
     Buffered,
 }
 

@@ -15,8 +15,8 @@ pub(crate) struct Pacing {
     pub(crate) commits: u64,
     /// Share of recent ones that held something stale.
     pub(crate) stale: f64,
-    /// The outer momentum is of before a round of one volunteer or of before buffers: those leave it as
-    /// it is, however many there are.
+    /// The outer momentum is of before the mode changed, or of before a round of one volunteer: those
+    /// leave it as it is, however many there are.
     pub(crate) is_outdated: bool,
 }
 
@@ -30,10 +30,9 @@ impl Pacing {
         Self { is_outdated: true, ..Self::of(mode) }
     }
 
-    /// One commit more, of so many volunteers.
-    pub(crate) fn committed(self, volunteers: usize, is_stale: bool) -> Self {
+    /// One commit more, of so many volunteers, that stepped with momentum or without.
+    pub(crate) fn committed(self, volunteers: usize, is_stale: bool, has_momentum: bool) -> Self {
         let stale = self.stale + COMMIT_EMA * (f64::from(u8::from(is_stale)) - self.stale);
-        let has_momentum = self.mode == Mode::Barrier && volunteers > 1 && !is_stale;
         let is_outdated = !has_momentum && (self.is_outdated || volunteers <= 1);
         Self { commits: self.commits + 1, stale, is_outdated, ..self }
     }

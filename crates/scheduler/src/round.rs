@@ -45,8 +45,8 @@ fn updates(state: &State, parts: &[MergePart]) -> Updates {
 /// current version.
 pub(crate) fn outer_of_old_logs<'a>(state: &State, mut parts: impl Iterator<Item = &'a Pending>) -> OuterStep {
     let is_barrier = parts.all(|pending| pending.base_version == state.version());
-    let OuterStep { lr, momentum } = state.job().map_or_else(OuterStep::default, |job| job.recipe.outer);
-    OuterStep { lr, momentum: if is_barrier { momentum } else { 0.0 } }
+    let OuterStep { lr, momentum, lead } = state.job().map_or_else(OuterStep::default, |job| job.recipe.outer);
+    OuterStep { lr, momentum: if is_barrier { momentum } else { 0.0 }, lead }
 }
 
 /// All that is pending, in the order of its tasks.
@@ -77,7 +77,7 @@ pub(crate) fn commit(
     let pending: Option<Vec<&Pending>> = parts.iter().map(|part| state.pending().get(&part.task)).collect();
     let Some(pending) = pending.filter(|_| version == state.version().next()) else { return };
     let is_stale = pending.iter().any(|pending| pending.base_version != state.version());
-    let mode = turn.strategy.next(state.mode(), &crowd_after(turn, is_stale));
+    let mode = turn.strategy.next(state.mode(), &crowd_after(turn, is_stale, outer));
     let (parts, outer, delta) = (parts.to_vec(), Some(outer), Some(delta));
     turn.facts.push(Fact::Committed { at, version, base, momentum: None, parts, outer, delta });
     if mode != state.mode() {
@@ -86,8 +86,8 @@ pub(crate) fn commit(
 }
 
 /// Who is there after a commit.
-fn crowd_after(turn: &Turn<'_>, is_stale: bool) -> Crowd {
-    let pacing = turn.state.pacing().committed(turn.presence.volunteers(), is_stale);
+fn crowd_after(turn: &Turn<'_>, is_stale: bool, outer: OuterStep) -> Crowd {
+    let pacing = turn.state.pacing().committed(turn.presence.volunteers(), is_stale, outer.momentum > 0.0);
     let ladder = Ladder::of(&turn.job.recipe, turn.job.block_samples());
     Crowd {
         volunteers: turn.presence.volunteers(),

@@ -129,7 +129,7 @@ impl State {
                     Some(_) => self.fold(*version, parts, *outer),
                     None => self.checkpoint(Checkpoint { version: *version, momentum: *momentum, feedback: None }),
                 }
-                self.commit(*at, *version, (*base, *delta), parts);
+                self.commit(*at, *version, (*base, *delta), parts, *outer);
             }
             Fact::Checkpointed { at: _, version, momentum, feedback } => {
                 self.checkpoint(Checkpoint { version: *version, momentum: *momentum, feedback: *feedback });
@@ -260,7 +260,14 @@ impl State {
         tally.last_at = at;
     }
 
-    fn commit(&mut self, at: Millis, version: Version, made: (BlobId, Option<BlobId>), parts: &[Contribution]) {
+    fn commit(
+        &mut self,
+        at: Millis,
+        version: Version,
+        made: (BlobId, Option<BlobId>),
+        parts: &[Contribution],
+        outer: Option<OuterStep>,
+    ) {
         let mut is_stale = false;
         let mut volunteers = BTreeSet::new();
         for part in parts {
@@ -270,7 +277,8 @@ impl State {
             self.blocks.merge(part.task, &pending.blocks);
             self.samples += pending.samples;
         }
-        self.pacing = self.pacing.committed(volunteers.len(), is_stale);
+        let has_momentum = outer.map_or(!is_stale, |outer| outer.momentum > 0.0);
+        self.pacing = self.pacing.committed(volunteers.len(), is_stale, has_momentum);
         self.add_version(version, made, at, parts.len() as u32);
         self.leases.forget_expired(at);
         if self.job.as_ref().is_some_and(|job| self.samples >= job.recipe.budget_samples) {

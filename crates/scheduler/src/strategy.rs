@@ -3,7 +3,8 @@
 //! In *barrier* mode training goes in rounds. All of a round start from one version, so the outer
 //! step may have momentum; whoever is fast waits. In *buffered* mode nobody waits: whoever hands in
 //! starts again from the newest version, and a commit is made whenever enough is in. Updates are then
-//! a version or two old, and outer momentum over those makes training diverge, so there is none.
+//! a version or two old. Outer momentum over those makes training diverge, unless each version is
+//! published ahead: where momentum will have led by the time that what starts from it comes in.
 //!
 //! A strategy sees what a commit left behind and says which mode comes next. What it says becomes a
 //! fact, and so does the step of each commit: a log means the same under another strategy.
@@ -49,7 +50,7 @@ pub struct Updates {
     pub volunteers: usize,
     /// The share of them, by weight, that starts from an older version than the current one.
     pub stale_share: f32,
-    /// The outer momentum is of before a round of one volunteer or of before buffers.
+    /// The outer momentum is of before the mode changed, or of before a round of one volunteer.
     pub is_momentum_outdated: bool,
 }
 
@@ -119,9 +120,17 @@ impl Strategy for Auto {
     }
 }
 
-/// What a stale buffer's step is to that of rounds whose effective rate is `eta (1 + mu)`, that of
-/// successive deltas that are not correlated (arXiv draft on outer momentum; ALGORITHMS.md): a buffer
-/// holds about half of what a round would, and (0.35, 0) was best beside (0.7, 0.8).
+/// What a buffer's rate is to that of rounds. It holds about half of what a round would, so momentum
+/// lasts for twice as many: its root.
+const BUFFERED_OF_RATE: f32 = 0.1;
+
+/// How many steps of momentum the versions of buffers are ahead. What starts from them is one to two
+/// versions late, and `sim hetero` was best with twice that.
+const BUFFERED_LEAD: f32 = 3.0;
+
+/// What a buffer's step without momentum is to that of rounds whose effective rate is `eta (1 + mu)`, that
+/// of successive deltas that are not correlated (arXiv draft on outer momentum; ALGORITHMS.md): (0.35,
+/// 0) was best beside (0.7, 0.8).
 const BUFFERED_OF_EFFECTIVE: f32 = 0.35 / (0.7 * 1.8);
 
 /// The same of a round of one: (0.6, 0).
@@ -134,23 +143,28 @@ const TWO_OF_RATE: f32 = 0.4 / 0.7;
 /// So little momentum that the step is plain, and yet what was remembered is forgotten.
 const FORGETTING: f32 = 1e-20;
 
-/// The step of both modes. Momentum needs a barrier: a round with something stale in it steps at its
-/// own rate without. It also needs a mean over several: where a round is one volunteer's, momentum adds
-/// up what is noise, so it steps without, and a round of two steps less far than one of more.
-/// The first with momentum after such rounds begins it anew, as its direction is one of long ago.
-/// A buffer steps at a rate that keeps the effective one steady.
+/// The step of both modes. Nesterov's momentum needs a barrier: a round with something stale in it steps
+/// at its own rate without, and buffers, whose updates are all late, lead it. Momentum also needs a mean
+/// over several: what is one volunteer's steps without, as it would add up noise, and a round of two
+/// steps less far than one of more. The first with momentum after such rounds, or after the mode
+/// changed, begins it anew, as its direction is one of long ago.
 fn outer_step(mode: Mode, of_recipe: OuterStep, updates: Updates) -> OuterStep {
-    let OuterStep { lr, momentum } = of_recipe;
-    let plain = |of_effective: f32| OuterStep { lr: lr * (1.0 + momentum) * of_effective, momentum: 0.0 };
+    let OuterStep { lr, momentum, .. } = of_recipe;
+    let plain = |of_effective: f32| OuterStep::nesterov(lr * (1.0 + momentum) * of_effective, 0.0);
     match mode {
         Mode::Barrier if momentum == 0.0 => of_recipe,
         Mode::Barrier if updates.volunteers <= 1 => plain(ALONE_OF_EFFECTIVE),
-        Mode::Barrier if updates.stale_share > 0.0 => OuterStep { lr, momentum: 0.0 },
+        Mode::Barrier if updates.stale_share > 0.0 => OuterStep::nesterov(lr, 0.0),
         Mode::Barrier => {
             let lr = if updates.volunteers == 2 { lr * TWO_OF_RATE } else { lr };
-            OuterStep { lr, momentum: if updates.is_momentum_outdated { FORGETTING } else { momentum } }
+            OuterStep::nesterov(lr, if updates.is_momentum_outdated { FORGETTING } else { momentum })
         }
-        Mode::Buffered => plain(BUFFERED_OF_EFFECTIVE),
+        Mode::Buffered if momentum == 0.0 || updates.volunteers <= 1 => plain(BUFFERED_OF_EFFECTIVE),
+        // The same step as with the lead from a momentum of zeros.
+        Mode::Buffered if updates.is_momentum_outdated => {
+            OuterStep::nesterov(lr * BUFFERED_OF_RATE * (1.0 + BUFFERED_LEAD), FORGETTING)
+        }
+        Mode::Buffered => OuterStep { lr: lr * BUFFERED_OF_RATE, momentum: momentum.sqrt(), lead: Some(BUFFERED_LEAD) },
     }
 }
 
@@ -190,14 +204,29 @@ mod tests {
     }
 
     #[test]
-    fn the_effective_rate_is_steady() {
+    fn rounds_with_something_stale_step_without_momentum() {
+        let of_recipe = OuterStep::default();
+        assert_eq!(outer_step(Mode::Barrier, of_recipe, updates(4, 0.0)), of_recipe);
+        assert_eq!(outer_step(Mode::Barrier, of_recipe, updates(4, 0.1)), OuterStep::nesterov(0.7, 0.0));
+    }
+
+    #[test]
+    fn buffers_lead_their_momentum() {
         let of_recipe = OuterStep::default();
         let buffered = outer_step(Mode::Buffered, of_recipe, updates(4, 0.8));
-        assert!((buffered.lr - 0.35).abs() < 1e-6 && buffered.momentum == 0.0, "{buffered:?}");
-        assert_eq!(outer_step(Mode::Barrier, of_recipe, updates(4, 0.0)), of_recipe);
-        assert_eq!(outer_step(Mode::Barrier, of_recipe, updates(4, 0.1)), OuterStep { lr: 0.7, momentum: 0.0 });
-        let plain = outer_step(Mode::Buffered, OuterStep { lr: 1.26, momentum: 0.0 }, updates(4, 0.0));
-        assert!((plain.lr - 0.35).abs() < 1e-6, "{plain:?}");
+        assert!((buffered.lr - 0.07).abs() < 1e-6 && buffered.lead == Some(3.0), "{buffered:?}");
+        assert!((buffered.momentum.powi(2) - 0.8).abs() < 1e-6, "{buffered:?}");
+        let alone = outer_step(Mode::Buffered, of_recipe, updates(1, 0.0));
+        assert!((alone.lr - 0.35).abs() < 1e-6 && alone.momentum == 0.0, "{alone:?}");
+        let plain = outer_step(Mode::Buffered, OuterStep::nesterov(1.26, 0.0), updates(4, 0.0));
+        assert!((plain.lr - 0.35).abs() < 1e-6 && plain.momentum == 0.0, "as its owner wants it: {plain:?}");
+    }
+
+    #[test]
+    fn the_first_buffer_steps_as_from_no_momentum() {
+        let outdated = Updates { is_momentum_outdated: true, ..updates(4, 0.8) };
+        let [first, next] = [outdated, updates(4, 0.8)].map(|of| outer_step(Mode::Buffered, OuterStep::default(), of));
+        assert!((first.lr - 4.0 * next.lr).abs() < 1e-6 && first.momentum < f32::EPSILON, "{first:?}, {next:?}");
     }
 
     #[test]
@@ -205,7 +234,7 @@ mod tests {
         let of_recipe = OuterStep::default();
         let alone = outer_step(Mode::Barrier, of_recipe, updates(1, 0.0));
         assert!((alone.lr - 0.6).abs() < 1e-6 && alone.momentum == 0.0, "{alone:?}");
-        let plain = OuterStep { lr: 1.0, momentum: 0.0 };
+        let plain = OuterStep::nesterov(1.0, 0.0);
         assert_eq!(outer_step(Mode::Barrier, plain, updates(1, 0.0)), plain, "as its owner wants it");
     }
 
@@ -215,7 +244,7 @@ mod tests {
         let of_two = outer_step(Mode::Barrier, of_recipe, updates(2, 0.0));
         assert!((of_two.lr - 0.4).abs() < 1e-6 && of_two.momentum == of_recipe.momentum, "{of_two:?}");
         assert_eq!([3, 9].map(|many| outer_step(Mode::Barrier, of_recipe, updates(many, 0.0))), [of_recipe; 2]);
-        let plain = OuterStep { lr: 1.0, momentum: 0.0 };
+        let plain = OuterStep::nesterov(1.0, 0.0);
         assert_eq!(outer_step(Mode::Barrier, plain, updates(2, 0.0)), plain, "as its owner wants it");
     }
 

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use crate::apply_delta;
 
-    const OUTER: OuterStep = OuterStep { lr: 0.7, momentum: 0.6 };
+    const OUTER: OuterStep = OuterStep::nesterov(0.7, 0.6);
 
     proptest! {
         #[test]
@@ -101,7 +101,7 @@ mod tests {
         global.momentum = Some(vec![1.0; 3]);
         global.feedback = vec![0.5; 3];
         let before = global.clone();
-        let stepped = global.step(&[3e38, 3e38, 0.0], OuterStep { lr: 2.0, momentum: 0.5 }).expect("a version");
+        let stepped = global.step(&[3e38, 3e38, 0.0], OuterStep::nesterov(2.0, 0.5)).expect("a version");
         assert!(!stepped.moved);
         assert_eq!(global, before);
         assert_eq!(apply_delta(&before.theta, &stepped.delta, global.id()).expect("a delta"), global.theta);

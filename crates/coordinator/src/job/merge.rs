@@ -266,7 +266,7 @@ mod tests {
             uploads.facts((BlobId::of(&bytes), encoding), bytes.clone(), &Semaphore::new(1)).await.expect("decoded");
         uploads.keep(TaskId(1), facts, bytes).await.expect("kept");
         let contribution = Contribution { task: TaskId(1), weight: 1.0 };
-        let outer = OuterStep { lr: 1.0, momentum: 0.5 };
+        let outer = OuterStep::nesterov(1.0, 0.5);
         let parts = vec![MergePart { contribution, scale: 1.0, update: facts.id, encoding }];
         let order = Order { version: Version(1), parts, outer };
         let mut made = bench.make(order, before).await.expect("merged");

@@ -13,7 +13,7 @@ fn facts([first, second, third, fourth]: [f32; 4]) -> [Fact; 6] {
         lr: first,
         clip_norm: second,
         target_accuracy: Some(third),
-        outer: potluck_protocol::OuterStep { lr: fourth, momentum: first },
+        outer: potluck_protocol::OuterStep::nesterov(fourth, first),
         ..recipe()
     };
     let signed = SignedStatement { statement: String::new(), signature: String::new() };
@@ -52,7 +52,7 @@ fn facts([first, second, third, fourth]: [f32; 4]) -> [Fact; 6] {
             base: blob("base"),
             momentum: None,
             parts: vec![Contribution { task, weight: first }],
-            outer: Some(potluck_protocol::OuterStep { lr: second, momentum: third }),
+            outer: Some(potluck_protocol::OuterStep { lr: second, momentum: third, lead: Some(fourth) }),
             delta: Some(blob("delta")),
         },
         Fact::Evaluated {

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use expect_test::Expect;
-use potluck_protocol::{Millis, Recipe, ServerMessage, Split, TaskId, Verdict};
+use potluck_protocol::{Millis, OuterStep, Recipe, ServerMessage, Split, TaskId, Verdict};
 
 use super::fixture::{EPOCH, blob, created, evaluated, key, recipe, result, trained};
 use crate::{Contribution, Control, Core, Effect, Fact, Input, SessionId};
@@ -214,7 +214,7 @@ impl Stage {
                 let contributions: Vec<Contribution> = parts.iter().map(|part| part.contribution).collect();
                 let of_recipe = self.core.state().job().map(|job| job.recipe.outer.lr);
                 let rate = if of_recipe == Some(outer.lr) { String::new() } else { format!("rate {:.2}, ", outer.lr) };
-                self.tell(format!("merge {version}, {rate}momentum {}:{}", outer.momentum, shares(&contributions)));
+                self.tell(format!("merge {version}, {rate}{}:{}", momentum(*outer), shares(&contributions)));
                 let (version, outer, parts) = (*version, *outer, contributions);
                 let (base, delta) = (blob(&format!("{version}")), blob(&format!("d{version}")));
                 self.merge = Some(Input::Merged { version, base, delta, parts, outer });
@@ -271,6 +271,17 @@ fn name_of(session: SessionId) -> String {
 
 fn task_of(word: &str) -> TaskId {
     TaskId(word.parse().expect("a task"))
+}
+
+/// As people would say it; a trace of momentum is a new one.
+fn momentum(outer: OuterStep) -> String {
+    let OuterStep { momentum, lead, .. } = outer;
+    let lead = lead.map_or_else(String::new, |lead| format!(" led by {lead}"));
+    if momentum > 0.0 && momentum < f32::EPSILON {
+        "momentum anew".to_owned()
+    } else {
+        format!("momentum {momentum}{lead}")
+    }
 }
 
 fn shares(parts: &[Contribution]) -> String {

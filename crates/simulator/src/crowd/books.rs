@@ -22,6 +22,7 @@ pub(crate) struct Books {
     parts: u64,
     staleness: u64,
     stale_commits: u64,
+    plain_commits: u64,
     /// Milliseconds of being there, and of computing, over all visitors.
     pub(crate) present: u64,
     pub(crate) computing: u64,
@@ -60,7 +61,7 @@ impl Books {
                 self.bases.insert(*task, *base_version);
             }
             Fact::ResultAccepted { late: true, samples, .. } => self.late_samples += samples,
-            Fact::Committed { version, parts, .. } => {
+            Fact::Committed { version, parts, outer, .. } => {
                 let staleness = |task: &TaskId| {
                     let base = self.bases.get(task).copied().unwrap_or_default();
                     version.0.saturating_sub(1).saturating_sub(base.0)
@@ -70,6 +71,7 @@ impl Books {
                 self.parts += stale.len() as u64;
                 self.staleness += stale.iter().sum::<u64>();
                 self.stale_commits += u64::from(stale.iter().any(|&staleness| staleness > 0));
+                self.plain_commits += u64::from(outer.is_some_and(|outer| outer.momentum == 0.0));
             }
             Fact::Finished { at, version } => self.finished = Some((*version, *at)),
             _ => {}
@@ -97,8 +99,13 @@ impl Books {
         self.staleness as f64 / self.parts as f64
     }
 
-    /// Share of commits that had to step without momentum.
+    /// Share of commits that held something stale.
     pub(crate) fn stale_share(&self) -> f64 {
         self.stale_commits as f64 / self.commits as f64
+    }
+
+    /// Share of commits that had to step without momentum.
+    pub(crate) fn plain_share(&self) -> f64 {
+        self.plain_commits as f64 / self.commits as f64
     }
 }

@@ -76,7 +76,7 @@ pub(crate) fn waste(arguments: &Arguments) -> Result<Report> {
             ("commits/h", rounded(m.mean(|books, _| books.commits as f64 / hours as f64), 0)),
             ("parts", rounded(m.mean(|books, _| books.parts_a_commit()), 1)),
             ("staleness", rounded(m.mean(|books, _| books.mean_staleness()), 2)),
-            ("without momentum %", percent(m.mean(|books, _| books.stale_share()))),
+            ("without momentum %", percent(m.mean(|books, _| books.plain_share()))),
             ("B/parameter", rounded(m.mean(|books, _| bytes_per_task(books) / parameters), 2)),
         ]);
     }

@@ -15,7 +15,7 @@ pub(crate) const JOB_LR: f32 = 30e-3;
 
 /// That of fresh Muon in the calibration, and its outer step.
 const MUON_LR: f32 = 48e-3;
-const MUON_OUTER: OuterStep = OuterStep { lr: 0.7, momentum: 0.6 };
+const MUON_OUTER: OuterStep = OuterStep::nesterov(0.7, 0.6);
 
 /// Volunteers; the loss of the default recipe against the best AdamW and against Muon on one machine
 /// of the same global batch, in per cent above it.
@@ -87,7 +87,7 @@ fn calibration() -> Vec<Arm> {
     vec![
         Arm::alone(adamw, 16e-3, 64),
         Arm::alone(muon, 24e-3, 64),
-        Arm::rounds(adamw, 4e-3, 8, 8, OuterStep { lr: 0.7, momentum: 0.9 }),
+        Arm::rounds(adamw, 4e-3, 8, 8, OuterStep::nesterov(0.7, 0.9)),
         Arm::rounds(muon, MUON_LR, 8, 8, MUON_OUTER),
     ]
 }
@@ -112,7 +112,7 @@ fn larger() -> Vec<Arm> {
 
 /// The default recipe with another outer step, whatever the number of volunteers.
 fn stepping(volunteers: u32, lr: f32, momentum: f32) -> Arm {
-    let outer = OuterStep { lr, momentum };
+    let outer = OuterStep::nesterov(lr, momentum);
     let arm = Arm::default_recipe(JOB_LR, volunteers).but(format_args!("({lr}, {momentum})"));
     arm.with(|crew| (crew.outer, crew.scheduled) = (outer, false))
 }

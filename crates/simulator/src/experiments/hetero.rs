@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
             ("staleness", rounded(mean(|run| run.staleness as f64 / run.tasks as f64), 2)),
         ]);
     }
-    if let Some(gap) = sweep.above(&buffered(Work::Batch, DEFAULT).name, &barriers[0].name) {
+    if let Some(gap) = sweep.above(&as_jobs_do(Work::Batch).name, &barriers[0].name) {
         report.limit("buffered above barrier rounds at equal samples, %", BUFFERED_LIMIT, gap);
     }
     Ok(report)
@@ -49,19 +49,25 @@ const LONGER: &str = "four times the windows";
 const LONG: Size = Size { samples: 4 * Size::SMALL.samples, ..Size::SMALL };
 
 fn long() -> Vec<Arm> {
-    let faster = (Late::Plain, 0.5, 0.0);
-    let arms = [barrier(Work::Batch), buffered(Work::Batch, DEFAULT), patiently(buffered(Work::Batch, faster))];
+    let arms = [
+        barrier(Work::Batch),
+        as_jobs_do(Work::Batch),
+        buffered(Late::Plain, PLAIN),
+        patiently(buffered(Late::Plain, led(0.15, 0.9, 3.0))),
+        buffered(Late::Ahead(40), led(0.15, 0.9, 3.0)),
+    ];
     arms.map(|arm| arm.but(LONGER)).to_vec()
 }
-
-/// What is done about late updates, and the outer step.
-type Handling = (Late, f32, f32);
 
 /// Per cent of the samples in flight that make a version, as buffers of jobs have it.
 const BUFFER: u32 = 50;
 
-/// What a job does by default.
-const DEFAULT: Handling = (Late::Plain, 0.35, 0.0);
+/// The best step without momentum.
+const PLAIN: OuterStep = OuterStep::nesterov(0.35, 0.0);
+
+const fn led(lr: f32, momentum: f32, lead: f32) -> OuterStep {
+    OuterStep { lr, momentum, lead: Some(lead) }
+}
 
 fn barrier(work: Work) -> Arm {
     let words = words(work);
@@ -85,20 +91,29 @@ fn patiently(arm: Arm) -> Arm {
     arm.but("buffers of all in flight").with(patient)
 }
 
-fn buffered(work: Work, (late, lr, momentum): Handling) -> Arm {
+/// Buffers as jobs have them.
+fn as_jobs_do(work: Work) -> Arm {
+    let arm = Arm::default_recipe(JOB_LR, 8)
+        .with(|crew| (crew.team, crew.pacing) = (Team::Mixed(work), Pacing::Buffered(Late::Plain, BUFFER)));
+    arm.named(format!("buffered, {}, as jobs do", words(work)))
+}
+
+/// Buffers with another step, and batches in proportion.
+fn buffered(late: Late, outer: OuterStep) -> Arm {
+    let OuterStep { lr, momentum, lead } = outer;
+    let lead = lead.map_or_else(String::new, |lead| format!(" led by {lead}"));
     let how = match late {
-        Late::Plain => "",
-        Late::Faded => ", momentum fades with staleness",
-        Late::FreshOnly => ", fresh ones alone enter the momentum",
-        Late::Gated => ", gated",
-        Late::Moved => ", towards where they ended",
+        Late::Plain => String::new(),
+        Late::Faded => ", momentum fades with staleness".to_owned(),
+        Late::FreshOnly => ", fresh ones alone enter the momentum".to_owned(),
+        Late::Gated => ", gated".to_owned(),
+        Late::Moved => ", towards where they ended".to_owned(),
+        Late::Ahead(percent) => format!(", begun with {percent} % of one's own last update"),
     };
-    let words = words(work);
-    let outer = OuterStep { lr, momentum };
-    let arm = Arm::default_recipe(JOB_LR, 8).with(|crew| {
-        (crew.team, crew.pacing, crew.outer) = (Team::Mixed(work), Pacing::Buffered(late, BUFFER), outer);
+    let arm = as_jobs_do(Work::Batch).with(|crew| {
+        (crew.pacing, crew.outer, crew.scheduled) = (Pacing::Buffered(late, BUFFER), outer, false);
     });
-    arm.named(format!("buffered, {words}, ({lr}, {momentum}){how}"))
+    arm.named(format!("buffered, ({lr}, {momentum}){lead}{how}"))
 }
 
 fn words(work: Work) -> &'static str {
@@ -110,24 +125,47 @@ fn words(work: Work) -> &'static str {
 }
 
 fn arms(full: bool) -> Vec<Arm> {
-    use Late::{Faded, FreshOnly, Gated, Moved, Plain};
+    use Late::{Ahead, Faded, FreshOnly, Gated, Moved, Plain};
+    let plain = OuterStep::nesterov;
     let mut arms = [Work::Batch, Work::Steps, Work::Equal].map(barrier).to_vec();
-    let tried =
-        [DEFAULT, (Plain, 0.5, 0.0), (Plain, 0.7, 0.0), (Plain, 0.7, 0.6), (Faded, 0.7, 0.6), (Gated, 0.5, 0.6)];
-    arms.extend(tried.map(|handling| buffered(Work::Batch, handling)));
-    arms.extend([Work::Steps, Work::Equal].map(|work| buffered(work, DEFAULT)));
+    arms.extend([Work::Batch, Work::Steps, Work::Equal].map(as_jobs_do));
+    let tried = [
+        (Plain, PLAIN),
+        (Plain, plain(0.7, 0.6)),
+        (Faded, plain(0.7, 0.6)),
+        (Gated, plain(0.5, 0.6)),
+        (Ahead(40), led(0.15, 0.9, 3.0)),
+    ];
+    arms.extend(tried.map(|(late, outer)| buffered(late, outer)));
     if full {
-        let more = [(Plain, 0.5, 0.3), (Faded, 0.5, 0.6), (Gated, 0.35, 0.6), (FreshOnly, 0.5, 0.6), (Moved, 0.5, 0.0)];
-        arms.extend(more.map(|handling| buffered(Work::Batch, handling)));
-        arms.push(buffered(Work::Batch, (Plain, 0.25, 0.0)));
-        arms.push(gently(2.0, barrier(Work::Batch)));
-        let gentle = [(Plain, 0.5, 0.0), (Plain, 0.35, 0.0), (Plain, 0.25, 0.0), (Plain, 0.7, 0.0), (Gated, 0.35, 0.6)];
-        arms.extend(gentle.map(|handling| gently(2.0, buffered(Work::Batch, handling))));
-        let patient = [(Plain, 0.5, 0.0), (Plain, 0.7, 0.0), (Plain, 0.5, 0.3)];
-        arms.extend(patient.map(|handling| patiently(buffered(Work::Batch, handling))));
-        arms.extend(patient.map(|handling| gently(2.0, patiently(buffered(Work::Batch, handling)))));
-        let mean = Arm::rounds(Optimizer::muon(), JOB_LR, 8, 8, OuterStep { lr: 0.7, momentum: 0.8 })
-            .with(|crew| crew.ramp_steps = 8);
+        let more = [
+            (Plain, plain(0.25, 0.0)),
+            (Plain, plain(0.5, 0.0)),
+            (Plain, plain(0.7, 0.0)),
+            (Plain, plain(0.5, 0.3)),
+            (Faded, plain(0.5, 0.6)),
+            (Gated, plain(0.35, 0.6)),
+            (FreshOnly, plain(0.5, 0.6)),
+            (Moved, plain(0.5, 0.0)),
+            (Plain, led(0.1, 0.9, 2.0)),
+            (Plain, led(0.15, 0.8, 2.0)),
+            (Plain, led(0.05, 0.95, 5.0)),
+            (Ahead(35), PLAIN),
+            (Ahead(30), led(0.07, 0.9, 3.0)),
+        ];
+        arms.extend(more.map(|(late, outer)| buffered(late, outer)));
+        arms.extend(
+            [barrier(Work::Batch), as_jobs_do(Work::Batch), buffered(Plain, PLAIN)].map(|arm| gently(2.0, arm)),
+        );
+        let patient = [
+            (Plain, plain(0.5, 0.0)),
+            (Plain, plain(0.7, 0.0)),
+            (Plain, led(0.15, 0.9, 3.0)),
+            (Plain, led(0.1, 0.95, 5.0)),
+            (Ahead(40), led(0.25, 0.9, 3.0)),
+        ];
+        arms.extend(patient.map(|(late, outer)| patiently(buffered(late, outer))));
+        let mean = Arm::rounds(Optimizer::muon(), JOB_LR, 8, 8, OuterStep::default()).with(|crew| crew.ramp_steps = 8);
         let uncapped = |work| {
             let name = format!("barrier, {}, plain mean by samples, f32", words(work));
             mean.clone().with(|crew| crew.team = Team::Mixed(work)).named(name)

@@ -76,6 +76,9 @@ pub(crate) enum Late {
     Gated,
     /// An update is taken to be the way from the newest version to where the volunteer ended.
     Moved,
+    /// Who hands in goes on from the newest version with so many per cent of its own update taken off
+    /// once more, as if the others had found the same (eager updates, arXiv 2502.12996).
+    Ahead(u32),
 }
 
 /// How updates become one.
@@ -106,7 +109,7 @@ impl Arm {
 
     /// Rounds as the reference program has them: f32 updates, plain mean, whole versions.
     pub(crate) fn rounds(optimizer: Optimizer, lr: f32, volunteers: u32, steps: u32, outer: OuterStep) -> Self {
-        let OuterStep { lr: eta, momentum: mu } = outer;
+        let OuterStep { lr: eta, momentum: mu, .. } = outer;
         let crew = Crew {
             team: Team::Even(volunteers),
             steps,

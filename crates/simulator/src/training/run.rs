@@ -145,7 +145,7 @@ mod tests {
         let corpus = corpus();
         let program = program(TINY.shape, corpus.symbols()).unwrap();
         let bench = Bench::warm(&corpus, &program, TINY, 5).unwrap();
-        for late in [Late::Plain, Late::Faded, Late::FreshOnly, Late::Gated, Late::Moved] {
+        for late in [Late::Plain, Late::Faded, Late::FreshOnly, Late::Gated, Late::Moved, Late::Ahead(40)] {
             let arm = Arm::default_recipe(6e-3, 8);
             let arm =
                 arm.with(|crew| (crew.team, crew.pacing) = (Team::Mixed(Work::Batch), Pacing::Buffered(late, 50)));
@@ -163,7 +163,7 @@ mod tests {
         let loss = |volunteers, outer, change: fn(&mut Crew)| {
             bench.run(&Arm::rounds(Optimizer::default(), 4e-3, volunteers, 8, outer).with(change)).unwrap().loss
         };
-        let (of_recipe, plain) = (OuterStep::default(), OuterStep { lr: 1.0, momentum: 0.0 });
+        let (of_recipe, plain) = (OuterStep::default(), OuterStep::nesterov(1.0, 0.0));
         for volunteers in [1, 2] {
             let scheduled = loss(volunteers, of_recipe, |crew| crew.scheduled = true);
             assert_ne!(scheduled, loss(volunteers, of_recipe, |_| {}), "{volunteers}");
@@ -177,7 +177,7 @@ mod tests {
         let corpus = corpus();
         let program = program(TINY.shape, corpus.symbols()).unwrap();
         let bench = Bench::warm(&corpus, &program, TINY, 3).unwrap();
-        let plain = OuterStep { lr: 1.0, momentum: 0.0 };
+        let plain = OuterStep::nesterov(1.0, 0.0);
         let whole = Arm::rounds(Optimizer::default(), 4e-3, 1, 32, plain);
         let loss = bench.run(&whole).unwrap().loss;
         // One task of 32 steps: the same steps on the same data, merged with nobody.

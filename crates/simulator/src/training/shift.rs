@@ -1,6 +1,6 @@
 //! A crew at work: tasks out, updates in, versions made, until the samples are spent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use anyhow::Result;
@@ -131,7 +131,9 @@ impl<'a, 'b> Shift<'a, 'b> {
         while let Some((now, running)) = queue.next() {
             self.outcome.span = now;
             let (who, task) = (running.who, running.task);
-            buffer.extend(self.train(running)?);
+            let part = self.train(running)?;
+            let own = part.as_ref().map(|part| part.values.clone());
+            buffer.extend(part);
             let is_in: u64 = buffer.iter().map(|part: &Part| part.samples).sum();
             if 100 * is_in >= u64::from(percent) * in_flight {
                 if !self.commit_late(late, std::mem::take(&mut buffer), lengths)? {
@@ -141,6 +143,7 @@ impl<'a, 'b> Shift<'a, 'b> {
             }
             if given < self.samples {
                 let span = self.span(task);
+                let base = begin(late, &base, own);
                 queue.put(now + span, self.give(who, task, &base, &mut given));
             }
         }
@@ -181,16 +184,23 @@ impl<'a, 'b> Shift<'a, 'b> {
         if scheduled { named(StrategyName::Auto).outer(Mode::Barrier, outer, updates) } else { outer }
     }
 
+    /// The step of these updates as the scheduler of jobs has it for buffers.
+    fn of_buffer(&self, parts: &[Part]) -> OuterStep {
+        let volunteers = parts.iter().map(|part| part.who).collect::<BTreeSet<usize>>().len();
+        let updates = Updates { volunteers, stale_share: 1.0, is_momentum_outdated: false };
+        named(StrategyName::Buffered).outer(Mode::Buffered, self.crew.outer, updates)
+    }
+
     fn staleness(&self, part: &Part) -> u64 {
         self.outcome.commits - part.version
     }
 
     /// A version of what a buffer holds.
     fn commit_late(&mut self, late: Late, mut parts: Vec<Part>, lengths: &[usize]) -> Result<bool> {
-        let outer = self.crew.outer;
+        let outer = if self.crew.scheduled { self.of_buffer(&parts) } else { self.crew.outer };
         let mean = parts.iter().map(|part| self.staleness(part)).sum::<u64>() as f32 / parts.len() as f32;
         match late {
-            Late::Plain => self.commit(&parts, outer),
+            Late::Plain | Late::Ahead(_) => self.commit(&parts, outer),
             Late::Faded => self.commit(&parts, OuterStep { momentum: outer.momentum.powf(1.0 + mean), ..outer }),
             Late::FreshOnly => {
                 let (fresh, stale): (Vec<Part>, Vec<Part>) =
@@ -257,6 +267,13 @@ impl<'a, 'b> Shift<'a, 'b> {
         let scaled: Vec<Scaled<'_>> = parts.iter().zip(of_all).map(scaled).collect();
         merged(self.crew.merging, &scaled)
     }
+}
+
+/// Where the next task of a volunteer starts who has just handed in this.
+fn begin(late: Late, newest: &Rc<Vec<f32>>, own: Option<Vec<f32>>) -> Rc<Vec<f32>> {
+    let (Late::Ahead(percent), Some(own)) = (late, own) else { return Rc::clone(newest) };
+    let part = percent as f32 / 100.0;
+    Rc::new(newest.iter().zip(own).map(|(newest, own)| newest - part * own).collect())
 }
 
 /// Shrinks each parameter's part of an update by 1 + cosine where it points against the momentum.

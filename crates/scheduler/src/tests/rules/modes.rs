@@ -171,7 +171,7 @@ fn too_little_from_two_is_merged_after_a_minute() {
             -> b: thanks for 5, 2 tasks and 384 samples so far
         99999 tick
         100000 tick
-            merge v2, rate 0.35, momentum 0: 4 50% 5 50%
+            merge v2, rate 0.07, momentum 0.8944272 led by 3: 4 50% 5 50%
     "#]],
     );
 }
@@ -346,7 +346,7 @@ fn a_newcomer_starts_small_and_has_its_place_after_two_tasks() {
             2000 done a 2
                 accepted 2: 256 samples
                 -> a: thanks for 2, 2 tasks and 512 samples so far
-                merge v2, rate 0.40, momentum 0.00000000000000000001: 2 50% 3 50%
+                merge v2, rate 0.40, momentum anew: 2 50% 3 50%
             2000 merged
                 committed v2: 2 50% 3 50%
             2000 ask a
