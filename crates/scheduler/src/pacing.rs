@@ -15,8 +15,8 @@ pub(crate) struct Pacing {
     pub(crate) commits: u64,
     /// Share of recent ones that held something stale.
     pub(crate) stale: f64,
-    /// The outer momentum is of before the mode changed, or of before a round of one volunteer: those
-    /// leave it as it is, however many there are.
+    /// The outer momentum is of before the mode changed, or before commits of one volunteer that stepped
+    /// without: those leave it as it is, however many there are.
     pub(crate) is_outdated: bool,
 }
 

@@ -50,7 +50,7 @@ pub struct Updates {
     pub volunteers: usize,
     /// The share of them, by weight, that starts from an older version than the current one.
     pub stale_share: f32,
-    /// The outer momentum is of before the mode changed, or of before a round of one volunteer.
+    /// The outer momentum is of before the mode changed.
     pub is_momentum_outdated: bool,
 }
 
@@ -133,8 +133,12 @@ const BUFFERED_LEAD: f32 = 3.0;
 /// 0) was best beside (0.7, 0.8).
 const BUFFERED_OF_EFFECTIVE: f32 = 0.35 / (0.7 * 1.8);
 
-/// The same of a round of one: (0.6, 0).
-const ALONE_OF_EFFECTIVE: f32 = 0.6 / (0.7 * 1.8);
+/// The step of a round of one to that of the recipe, and how far it is ahead. Updates of one are noisy, so
+/// momentum is there to take their mean and not to multiply them: (0.2, 0.7) led by 0.3 beside (0.7, 0.8)
+/// goes two thirds of an update in the end.
+const ALONE_OF_RATE: f32 = 0.2 / 0.7;
+const ALONE_OF_MOMENTUM: f32 = 0.7 / 0.8;
+const ALONE_LEAD: f32 = 0.3;
 
 /// The step of a round of two, whose mean is still noisy, to that of the recipe: (0.4, 0.8) beside
 /// (0.7, 0.8). Three end lower with the shorter step too, but a job that has just begun learns slower.
@@ -144,27 +148,28 @@ const TWO_OF_RATE: f32 = 0.4 / 0.7;
 const FORGETTING: f32 = 1e-20;
 
 /// The step of both modes. Nesterov's momentum needs a barrier: a round with something stale in it steps
-/// at its own rate without, and buffers, whose updates are all late, lead it. Momentum also needs a mean
-/// over several: what is one volunteer's steps without, as it would add up noise, and a round of two
-/// steps less far than one of more. The first with momentum after such rounds, or after the mode
-/// changed, begins it anew, as its direction is one of long ago.
+/// at its own rate without, and buffers, whose updates are all late, lead it. It also needs a mean over
+/// several: a round of two steps less far than one of more, and one of a single volunteer's far less. The
+/// first step with momentum after the mode changed begins it anew, as its direction is one of long ago.
 fn outer_step(mode: Mode, of_recipe: OuterStep, updates: Updates) -> OuterStep {
     let OuterStep { lr, momentum, .. } = of_recipe;
     let plain = |of_effective: f32| OuterStep::nesterov(lr * (1.0 + momentum) * of_effective, 0.0);
+    // With a momentum to forget, the same step as from one of zeros.
+    let led = |lr: f32, momentum: f32, lead: f32| {
+        let is_first = updates.is_momentum_outdated;
+        let first = OuterStep::nesterov(lr * (1.0 + lead), FORGETTING);
+        if is_first { first } else { OuterStep { lr, momentum, lead: Some(lead) } }
+    };
     match mode {
         Mode::Barrier if momentum == 0.0 => of_recipe,
-        Mode::Barrier if updates.volunteers <= 1 => plain(ALONE_OF_EFFECTIVE),
         Mode::Barrier if updates.stale_share > 0.0 => OuterStep::nesterov(lr, 0.0),
+        Mode::Barrier if updates.volunteers <= 1 => led(lr * ALONE_OF_RATE, momentum * ALONE_OF_MOMENTUM, ALONE_LEAD),
         Mode::Barrier => {
             let lr = if updates.volunteers == 2 { lr * TWO_OF_RATE } else { lr };
             OuterStep::nesterov(lr, if updates.is_momentum_outdated { FORGETTING } else { momentum })
         }
         Mode::Buffered if momentum == 0.0 || updates.volunteers <= 1 => plain(BUFFERED_OF_EFFECTIVE),
-        // The same step as with the lead from a momentum of zeros.
-        Mode::Buffered if updates.is_momentum_outdated => {
-            OuterStep::nesterov(lr * BUFFERED_OF_RATE * (1.0 + BUFFERED_LEAD), FORGETTING)
-        }
-        Mode::Buffered => OuterStep { lr: lr * BUFFERED_OF_RATE, momentum: momentum.sqrt(), lead: Some(BUFFERED_LEAD) },
+        Mode::Buffered => led(lr * BUFFERED_OF_RATE, momentum.sqrt(), BUFFERED_LEAD),
     }
 }
 
@@ -230,10 +235,11 @@ mod tests {
     }
 
     #[test]
-    fn who_is_alone_steps_without_momentum() {
+    fn momentum_of_who_is_alone_is_a_mean() {
         let of_recipe = OuterStep::default();
         let alone = outer_step(Mode::Barrier, of_recipe, updates(1, 0.0));
-        assert!((alone.lr - 0.6).abs() < 1e-6 && alone.momentum == 0.0, "{alone:?}");
+        assert!((alone.lr / (1.0 - alone.momentum) - 2.0 / 3.0).abs() < 1e-6, "{alone:?}");
+        assert_eq!(alone.lead, Some(0.3));
         let plain = OuterStep::nesterov(1.0, 0.0);
         assert_eq!(outer_step(Mode::Barrier, plain, updates(1, 0.0)), plain, "as its owner wants it");
     }

@@ -154,9 +154,8 @@ async fn every_commit_names_its_delta_and_the_end_is_stored_whole() {
         folders.map(inside).sum()
     };
     let checkpoint = state.last_checkpoint();
-    // Who is alone steps without momentum.
-    assert_eq!((checkpoint.version.0, checkpoint.momentum.is_some(), checkpoint.feedback.is_some()), (3, false, true));
-    assert_eq!((files("updates"), files("momenta")), (0, 1));
+    assert_eq!((checkpoint.version.0, checkpoint.momentum.is_some(), checkpoint.feedback.is_some()), (3, true, true));
+    assert_eq!((files("updates"), files("momenta")), (0, 2));
 }
 
 #[tokio::test]

@@ -255,10 +255,11 @@ impl Auditor {
         let has_momentum = outer.is_some_and(|outer| outer.momentum > 0.0);
         let volunteers: BTreeSet<VolunteerKey> = parts.iter().map(|part| self.leases[&part.task].volunteer).collect();
         let is_buffer = self.mode == Mode::Buffered;
-        let may = (is_buffer || !is_stale) && volunteers.len() > 1;
-        assert!(may || !has_momentum, "momentum needs several volunteers, and a barrier or a lead");
-        assert!(!may || has_momentum || self.was_plain, "several have momentum");
-        assert!(is_buffer || outer.is_some_and(|outer| outer.lead.is_none()), "rounds lead nothing");
+        let may = if is_buffer { volunteers.len() > 1 } else { !is_stale };
+        assert!(may || !has_momentum, "momentum needs a barrier, or several and a lead");
+        assert!(!may || has_momentum || self.was_plain, "both have momentum");
+        let is_led = outer.is_some_and(|outer| outer.lead.is_some());
+        assert!(!is_led || is_buffer || volunteers.len() == 1, "rounds of several lead nothing");
         self.was_plain = self.recipe.outer.momentum == 0.0;
         assert!(self.finished.is_none() && !parts.is_empty());
         let mut shares: BTreeMap<VolunteerKey, f64> = BTreeMap::new();

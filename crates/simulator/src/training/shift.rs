@@ -29,8 +29,6 @@ pub(super) struct Shift<'a, 'b> {
     senders: BTreeMap<usize, Sender>,
     losses: SplitMix64,
     spans: SplitMix64,
-    /// The outer momentum is of before a round of one volunteer.
-    is_momentum_outdated: bool,
     outcome: Outcome,
 }
 
@@ -70,7 +68,6 @@ impl<'a, 'b> Shift<'a, 'b> {
             senders: BTreeMap::new(),
             losses: stream(LOSSES),
             spans: stream(SPANS),
-            is_momentum_outdated: false,
             outcome: Outcome::default(),
         }
     }
@@ -109,7 +106,6 @@ impl<'a, 'b> Shift<'a, 'b> {
             self.outcome.span += longest;
             done = to;
             let outer = self.outer(arrived.len());
-            self.is_momentum_outdated = arrived.len() == 1 || arrived.is_empty() && self.is_momentum_outdated;
             if !arrived.is_empty() && !self.commit(&arrived, outer)? {
                 return Ok(false);
             }
@@ -180,7 +176,7 @@ impl<'a, 'b> Shift<'a, 'b> {
     /// The step of a round of so many volunteers.
     fn outer(&self, volunteers: usize) -> OuterStep {
         let &Crew { outer, scheduled, .. } = self.crew;
-        let updates = Updates { volunteers, stale_share: 0.0, is_momentum_outdated: self.is_momentum_outdated };
+        let updates = Updates { volunteers, stale_share: 0.0, is_momentum_outdated: false };
         if scheduled { named(StrategyName::Auto).outer(Mode::Barrier, outer, updates) } else { outer }
     }
 

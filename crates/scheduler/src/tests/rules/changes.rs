@@ -45,7 +45,7 @@ fn what_is_out_keeps_its_recipe() {
             300 done a 3 steps=4 norm=0.5
                 accepted 3: 64 samples
                 -> a: thanks for 3, 2 tasks and 320 samples so far
-                merge v2, rate 0.60, momentum 0: 3 100%
+                merge v2, rate 0.20, momentum 0.7 led by 0.3: 3 100%
         "#]],
     );
 }
@@ -69,7 +69,7 @@ fn a_merge_goes_on_as_it_was_asked_for_and_is_asked_for_anew_after_a_restart() {
             100 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             110 set {"outer":{"lr":1.0,"momentum":0.0}}
                 changed outer.lr 0.7 -> 1 outer.momentum 0.8 -> 0
             120 restart
@@ -138,7 +138,7 @@ fn a_finished_job_is_extended_and_its_evaluator_has_work_at_once() {
             100 done a 2
                 accepted 2: 256 samples
                 -> a: thanks for 2, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 2 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 2 100%
             150 merged
                 committed v1: 2 100%
                 -> all: v1, 256 of 512, accuracy 0.5, 1 volunteers
@@ -153,7 +153,7 @@ fn a_finished_job_is_extended_and_its_evaluator_has_work_at_once() {
             300 done a 4
                 accepted 4: 256 samples
                 -> a: thanks for 4, 2 tasks and 512 samples so far
-                merge v2, rate 0.60, momentum 0: 4 100%
+                merge v2, rate 0.20, momentum 0.7 led by 0.3: 4 100%
             350 merged
                 committed v2: 4 100%
                 -> all: v2, 512 of 512, accuracy 0.5, 1 volunteers
@@ -181,7 +181,7 @@ fn a_finished_job_is_extended_and_its_evaluator_has_work_at_once() {
             700 done a 7
                 accepted 7: 256 samples
                 -> a: thanks for 7, 3 tasks and 768 samples so far
-                merge v3, rate 0.60, momentum 0: 7 100%
+                merge v3, rate 0.20, momentum 0.7 led by 0.3: 7 100%
             750 merged
                 committed v3: 7 100%
                 -> all: v3, 768 of 1024, accuracy 0.5, 1 volunteers
@@ -229,7 +229,7 @@ fn a_smaller_budget_or_a_reached_target_ends_the_job() {
             100 done a 3
                 accepted 3: 256 samples
                 -> a: thanks for 3, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 3 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 3 100%
             150 merged
                 committed v1: 3 100%
         "#]],

@@ -44,7 +44,7 @@ fn at_the_end_of_the_budget_the_last_version_is_evaluated_on_test_too() {
             100 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             110 merged
                 committed v1: 1 100%
                 -> e: lease 3, evaluate Valid v1 on 0.0, 300000 ms

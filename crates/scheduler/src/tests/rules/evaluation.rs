@@ -34,7 +34,7 @@ fn every_version_is_evaluated_by_a_trusted_session_which_never_trains() {
             100 done a 2
                 accepted 2: 256 samples
                 -> a: thanks for 2, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 2 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 2 100%
             110 merged
                 committed v1: 2 100%
                 -> all: v1, 256 of 100000, accuracy 0.1, 1 volunteers

@@ -50,7 +50,7 @@ fn between_deadline_and_expiry_the_first_result_wins_and_the_other_is_credited()
             46000 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             46100 done b 2
                 accepted 2: 256 samples, late
                 -> b: thanks for 2, 1 tasks and 256 samples so far
@@ -79,7 +79,7 @@ fn between_deadline_and_expiry_the_first_result_wins_and_the_other_is_credited()
             46000 done b 2
                 accepted 2: 256 samples
                 -> b: thanks for 2, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 2 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 2 100%
             46100 done a 1
                 accepted 1: 256 samples, late
                 -> a: thanks for 1, 1 tasks and 256 samples so far
@@ -128,7 +128,7 @@ fn deadlines_follow_the_measured_speed() {
             2000 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             2000 merged
                 committed v1: 1 100%
             2000 ask a
@@ -136,7 +136,7 @@ fn deadlines_follow_the_measured_speed() {
             2500 done a 2
                 accepted 2: 256 samples
                 -> a: thanks for 2, 2 tasks and 512 samples so far
-                merge v2, rate 0.60, momentum 0: 2 100%
+                merge v2, rate 0.20, momentum 0.7 led by 0.3: 2 100%
             2500 merged
                 committed v2: 2 100%
             2500 ask a
@@ -253,7 +253,7 @@ fn a_lost_connection_may_come_back_with_its_result() {
             7000 done a2 1
                 accepted 1: 256 samples
                 -> a2: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
         "#]],
     );
 }
@@ -280,7 +280,7 @@ fn without_coming_back_its_lease_lapses_soon_but_its_result_still_counts() {
             9000 done a2 1
                 accepted 1: 256 samples
                 -> a2: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
         "#]],
     );
 }
@@ -326,7 +326,7 @@ fn a_round_does_not_wait_for_the_lost() {
             100 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
         "#]],
     );
     check(
@@ -347,7 +347,7 @@ fn a_round_does_not_wait_for_the_lost() {
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
             110 left b
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
         "#]],
     );
 }

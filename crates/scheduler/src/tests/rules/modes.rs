@@ -346,7 +346,7 @@ fn a_newcomer_starts_small_and_has_its_place_after_two_tasks() {
             2000 done a 2
                 accepted 2: 256 samples
                 -> a: thanks for 2, 2 tasks and 512 samples so far
-                merge v2, rate 0.40, momentum anew: 2 50% 3 50%
+                merge v2, rate 0.40, momentum 0.8: 2 50% 3 50%
             2000 merged
                 committed v2: 2 50% 3 50%
             2000 ask a

@@ -28,7 +28,7 @@ fn while_paused_nothing_is_leased_but_what_is_out_counts() {
             100 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             150 merged
                 committed v1: 1 100%
             200 ask a
@@ -58,9 +58,9 @@ fn a_restart_asks_for_the_merge_again() {
             100 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             200 restart
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             210 merged
                 committed v1: 1 100%
             220 join a2
@@ -106,7 +106,7 @@ fn after_a_restart_leases_live_on_for_those_who_come_back() {
             3500 join c2
             6000 tick
                 lapsed 2
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             6500 merged
                 committed v1: 1 100%
             7000 join b2
@@ -115,7 +115,7 @@ fn after_a_restart_leases_live_on_for_those_who_come_back() {
                 -> b2: thanks for 2, 1 tasks and 256 samples so far
             45001 tick
                 lapsed 3
-                merge v2, rate 0.60, momentum 0: 2 100%
+                merge v2, momentum 0: 2 100%
         "#]],
     );
 }
@@ -139,7 +139,7 @@ fn everybody_is_told_of_progress_once() {
             100 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             150 merged
                 committed v1: 1 100%
                 -> all: v1, 256 of 100000, accuracy -, 2 volunteers

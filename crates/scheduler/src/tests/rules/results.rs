@@ -25,7 +25,7 @@ fn the_same_result_again_gets_the_same_answer() {
             100 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             110 done a 1
                 -> a: thanks for 1, 1 tasks and 256 samples so far
             120 done a 1 other
@@ -68,7 +68,7 @@ fn results_that_cannot_count() {
             100 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             110 done b 1
                 -> b: refused 1, NotYourTask: task 1 was leased to somebody else
         "#]],
@@ -180,7 +180,7 @@ fn norms_are_held_against_five_of_the_same_steps() {
         22 done a 8 norm=4
             accepted 8: 256 samples
             -> a: thanks for 8, 6 tasks and 1536 samples so far
-            merge v6, rate 0.60, momentum 0: 8 100%
+            merge v6, rate 0.20, momentum 0.7 led by 0.3: 8 100%
         22 merged
             committed v6: 8 100%
         23 ask a
@@ -188,7 +188,7 @@ fn norms_are_held_against_five_of_the_same_steps() {
         23 done a 9 norm=1.7 steps=4
             accepted 9: 128 samples
             -> a: thanks for 9, 7 tasks and 1664 samples so far
-            merge v7, rate 0.60, momentum 0: 9 100%
+            merge v7, rate 0.20, momentum 0.7 led by 0.3: 9 100%
     "#]]
     .assert_eq(&stage.tail(9));
 }
@@ -220,7 +220,7 @@ fn the_first_norms_are_held_against_what_is_possible() {
             2 done a 3 norm=1
                 accepted 3: 256 samples
                 -> a: thanks for 3, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 3 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 3 100%
         "#]],
     );
 }
@@ -243,7 +243,7 @@ fn nobody_is_faster_than_any_device() {
         200 done a 2
             accepted 2: 256 samples
             -> a: thanks for 2, 1 tasks and 256 samples so far
-            merge v1, rate 0.60, momentum 0: 2 100%
+            merge v1, rate 0.20, momentum 0.7 led by 0.3: 2 100%
     "#]]
     .assert_eq(&stage.tail(3));
 }

@@ -21,7 +21,7 @@ fn one_volunteer_goes_on_right_after_the_commit() {
             100 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             101 ask a
                 -> a: wait 1000 ms, Round
             150 merged
@@ -30,7 +30,7 @@ fn one_volunteer_goes_on_right_after_the_commit() {
             250 done a 2
                 accepted 2: 256 samples
                 -> a: thanks for 2, 2 tasks and 512 samples so far
-                merge v2, rate 0.60, momentum 0: 2 100%
+                merge v2, rate 0.20, momentum 0.7 led by 0.3: 2 100%
         "#]],
     );
 }
@@ -133,7 +133,7 @@ fn a_round_ends_after_its_grace_and_the_late_join_the_next_without_momentum() {
                 -> a: wait 1000 ms, Round
             1099 tick
             1100 tick
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             1150 merged
                 committed v1: 1 100%
                 -> a: lease 3, train v1 on 0.2 0.3 0.10 0.6, 5000 ms
@@ -151,7 +151,7 @@ fn a_round_ends_after_its_grace_and_the_late_join_the_next_without_momentum() {
             1400 done a 4
                 accepted 4: 256 samples
                 -> a: thanks for 4, 3 tasks and 768 samples so far
-                merge v3, rate 0.60, momentum 0: 4 100%
+                merge v3, rate 0.20, momentum 0.7 led by 0.3: 4 100%
         "#]],
     );
 }
@@ -178,7 +178,7 @@ fn the_grace_is_twice_a_usual_task() {
                 -> a: thanks for 1, 1 tasks and 256 samples so far
             8999 tick
             9000 tick
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
         "#]],
     );
 }
@@ -208,7 +208,7 @@ fn a_result_that_comes_while_merging_waits_for_the_next_commit() {
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
             1100 tick
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             1110 done b 2
                 accepted 2: 256 samples
                 -> b: thanks for 2, 1 tasks and 256 samples so far
@@ -240,7 +240,7 @@ fn a_merge_that_was_not_asked_for_makes_no_version() {
             100 done a 1
                 accepted 1: 256 samples
                 -> a: thanks for 1, 1 tasks and 256 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
             150 merged
                 committed v1: 1 100%
             151 merged
@@ -317,7 +317,7 @@ fn a_short_task_is_credited_for_the_steps_done() {
             100 done a 1 steps=5
                 accepted 1: 160 samples
                 -> a: thanks for 1, 1 tasks and 160 samples so far
-                merge v1, rate 0.60, momentum 0: 1 100%
+                merge v1, rate 0.20, momentum 0.7 led by 0.3: 1 100%
         "#]],
     );
 }

@@ -57,7 +57,7 @@ fn the_first_of_two_is_merged_and_the_other_credited() {
             11000 done a 9 norm=0.4
                 accepted 9: 64 samples
                 -> a: thanks for 9, 5 tasks and 1088 samples so far
-                merge v4, rate 0.60, momentum 0: 8 80% 9 20%
+                merge v4, rate 0.20, momentum 0.7 led by 0.3: 8 80% 9 20%
             11000 merged
                 committed v4: 8 80% 9 20%
             11100 done b 7
