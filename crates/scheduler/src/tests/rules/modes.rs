@@ -370,37 +370,42 @@ fn a_newcomer_starts_small_and_has_its_place_after_two_tasks() {
 
 #[test]
 fn a_crowd_that_rounds_keep_waiting_changes_the_mode_and_a_restart_keeps_it() {
-    let mut script = "0 join a\n0 join b\n".to_owned();
+    let all = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let each = |at: u64, word: &str| all.map(|name| format!("{at} {word} {name}\n")).concat();
+    let mut script = each(0, "join");
     let mut now = 0;
     for round in 0..8 {
-        let (first, second) = (2 * round + 1, 2 * round + 2);
-        script += &format!("{now} ask a\n{now} ask b\n");
-        script += &format!("{} done a {first}\n{} done b {second}\n", now + 1_000, now + 4_000);
-        script += &format!("{} merged\n", now + 4_050);
-        now += 4_100;
+        script += &each(now, "ask");
+        // All but the last are done at once, and wait.
+        for (place, name) in (1..).zip(all) {
+            let took = if name == "h" { 2_400 } else { 1_000 };
+            script += &format!("{} done {name} {}\n", now + took, 8 * round + place);
+        }
+        now += 2_500;
+        script += &format!("{now} merged\n");
     }
     script += &format!("{now} restart\n{now} join a\n{now} join b\n{now} ask a\n{now} ask b\n");
-    script += &format!("{} done a 17\n{} ask a", now + 1_000, now + 1_000);
+    script += &format!("{} done a 65\n{} ask a", now + 1_000, now + 1_000);
     check(
         StrategyName::Auto,
         &script,
         8,
         expect![[r#"
-            32750 merged
-                committed v8: 15 50% 16 50%
+            20000 merged
+                committed v8: 57 14% 58 14% 59 14% 60 14% 61 14% 62 14% 63 14% 64 3%
                 mode Buffered
-            32800 restart
-            32800 join a
-            32800 join b
-            32800 ask a
-                -> a: lease 17, train v8 on 0.387 0.249 0.259 0.173, 45000 ms
-            32800 ask b
-                -> b: lease 18, train v8 on 0.279 0.345 0.215 0.133, 45000 ms
-            33800 done a 17
-                accepted 17: 256 samples
-                -> a: thanks for 17, 9 tasks and 2304 samples so far
-            33800 ask a
-                -> a: lease 19, train v8 on 0.186 0.301 0.50 0.366, 5000 ms
+            20000 restart
+            20000 join a
+            20000 join b
+            20000 ask a
+                -> a: lease 65, train v8 on 0.111 0.192 0.135 0.152, 45000 ms
+            20000 ask b
+                -> b: lease 66, train v8 on 0.230 0.207 0.2 0.386, 45000 ms
+            21000 done a 65
+                accepted 65: 256 samples
+                -> a: thanks for 65, 9 tasks and 2304 samples so far
+            21000 ask a
+                -> a: lease 67, train v8 on 0.223 0.49 0.66 0.354, 5000 ms
         "#]],
     );
 }
