@@ -5,6 +5,7 @@
 //! scheduler leases them again, so that a loss costs time, and what is equal are the merged samples.
 
 use anyhow::Result;
+use potluck_protocol::StrategyName;
 use serde_json::{Value, json};
 
 use super::diloco::JOB_LR;
@@ -41,17 +42,23 @@ enum Crowd {
     Steady,
     /// The churn model.
     Churn,
+    /// The churn model, in rounds whatever they waste.
+    Rounds,
+    /// The churn model, in buffers whatever they cost.
+    Buffered,
     /// The churn model, and half of the updates are lost.
     Lossy,
 }
 
 impl Crowd {
-    const ALL: [Self; 3] = [Self::Steady, Self::Churn, Self::Lossy];
+    const ALL: [Self; 5] = [Self::Steady, Self::Churn, Self::Rounds, Self::Buffered, Self::Lossy];
 
     fn name(self) -> &'static str {
         match self {
             Self::Steady => "crowd: 8 equal devices that stay",
             Self::Churn => "crowd: churn model, 8 at a time",
+            Self::Rounds => "crowd: churn model, always in rounds",
+            Self::Buffered => "crowd: churn model, always in buffers",
             Self::Lossy => "crowd: churn model, half of the updates lost",
         }
     }
@@ -125,10 +132,15 @@ fn crowds(arguments: &Arguments) -> Result<Vec<(Crowd, Vec<Day>)>> {
     let run = |&(crowd, seed): &(Crowd, u64)| {
         let bench = field.bench(seed)?;
         let recipe = Arm::default_recipe(JOB_LR, 8).recipe(Size::SMALL.samples);
-        let job = field.job(&bench, seed, recipe, SEEMS)?;
+        let strategy = match crowd {
+            Crowd::Rounds => StrategyName::Rounds,
+            Crowd::Buffered => StrategyName::Buffered,
+            Crowd::Steady | Crowd::Churn | Crowd::Lossy => StrategyName::Auto,
+        };
+        let job = field.job(&bench, seed, (recipe, strategy), SEEMS)?;
         let arrivals = match crowd {
             Crowd::Steady => Arrivals::Cast((0..8).map(|at| (at, Draw::steady(1.0, LASTS, false))).collect()),
-            Crowd::Churn | Crowd::Lossy => Arrivals::Churn(Churn::new(seed, 8.0)),
+            _ => Arrivals::Churn(Churn::new(seed, 8.0)),
         };
         let (script, loss_chance) = (Vec::new(), if crowd == Crowd::Lossy { 0.5 } else { 0.0 });
         let size = WorldSize { job, arrivals, script, lasts: LASTS, target: None, loss_chance, seed };

@@ -33,13 +33,19 @@ impl Field {
         Bench::warm(&self.corpus, &self.program, Size::SMALL, seed)
     }
 
-    /// A job from them.
-    pub(crate) fn job(&self, bench: &Bench<'_>, seed: u64, recipe: Recipe, seems: JobSize) -> Result<CrowdJob> {
+    /// A job from them, paced so.
+    pub(crate) fn job(
+        &self,
+        bench: &Bench<'_>,
+        seed: u64,
+        (recipe, strategy): (Recipe, StrategyName),
+        seems: JobSize,
+    ) -> Result<CrowdJob> {
         let job = RealJob {
             name: "field".parse().context("a name")?,
             program: self.program.clone(),
             recipe,
-            strategy: StrategyName::Auto,
+            strategy,
             train: self.corpus.train_blocks(BLOCK),
             valid: self.corpus.valid_block(0..VALID),
             test: self.corpus.valid_block(VALID..VALID + TEST),

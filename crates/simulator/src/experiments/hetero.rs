@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report> {
 }
 
 /// Four times as many rounds: whether buffers stay behind.
-const LONGER: &str = "four times the windows";
+const LONGER: &str = "4 x windows";
 const LONG: Size = Size { samples: 4 * Size::SMALL.samples, ..Size::SMALL };
 
 fn long() -> Vec<Arm> {
@@ -88,7 +88,7 @@ fn patiently(arm: Arm) -> Arm {
             *percent = 100;
         }
     };
-    arm.but("buffers of all in flight").with(patient)
+    arm.but("all in flight").with(patient)
 }
 
 /// Buffers as jobs have them.
@@ -108,7 +108,7 @@ fn buffered(late: Late, outer: OuterStep) -> Arm {
         Late::FreshOnly => ", fresh ones alone enter the momentum".to_owned(),
         Late::Gated => ", gated".to_owned(),
         Late::Moved => ", towards where they ended".to_owned(),
-        Late::Ahead(percent) => format!(", begun with {percent} % of one's own last update"),
+        Late::Ahead(percent) => format!(", eager by {percent} %"),
     };
     let arm = as_jobs_do(Work::Batch).with(|crew| {
         (crew.pacing, crew.outer, crew.scheduled) = (Pacing::Buffered(late, BUFFER), outer, false);

@@ -1,7 +1,7 @@
 //! The part of `sim scale` that learns: how long growing crowds of equal devices take to a loss.
 
 use anyhow::Result;
-use potluck_protocol::{Recipe, Schedule};
+use potluck_protocol::{Recipe, Schedule, StrategyName};
 use potluck_scheduler::useful_volunteers;
 
 use super::diloco::JOB_LR;
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, seems: JobSize) -> Result<Vec<Reached>>
     let field = Field::open(arguments)?;
     let work: Vec<(u32, u64)> = crowds.iter().flat_map(|&crowd| seeds.iter().map(move |&seed| (crowd, seed))).collect();
     let run = |&(crowd, seed): &(u32, u64)| {
-        let job = field.job(&field.bench(seed)?, seed, recipe(), seems)?;
+        let job = field.job(&field.bench(seed)?, seed, (recipe(), StrategyName::Auto), seems)?;
         let cast = (0..crowd).map(|at| (u64::from(at), Draw::steady(1.0, LASTS, false)));
         let arrivals = Arrivals::Cast(cast.collect());
         let (script, target) = (Vec::new(), Some(TARGET));
