@@ -140,6 +140,7 @@ fn arms(full: bool) -> Vec<Arm> {
     if full {
         // Other outer steps: (volunteers, outer learning rate, outer momentum).
         let others = [
+            (1, 0.6, 0.0),
             (1, 0.5, 0.0),
             (1, 0.5, 0.3),
             (1, 1.0, 0.0),
