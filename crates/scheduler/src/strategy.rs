@@ -95,8 +95,9 @@ impl Strategy for Buffered {
 const DWELL_COMMITS: u64 = 8;
 
 /// Share of a crowd's time that rounds may waste. Equal samples end 3.5 % higher in buffers (`sim hetero`),
-/// where rounds would be with half of them.
-const IDLE_SHARE_MAX: f64 = 0.5;
+/// where rounds would be with half of them; but rounds also keep volunteers waiting while they send and
+/// fetch. With a half, crowds ended 0.4 to 0.9 % lower and took 10 to 40 % longer (`sim churn`, `scale`).
+const IDLE_SHARE_MAX: f64 = 1.0 / 3.0;
 
 /// Back to rounds where they would waste this. Half of the above, so that a crowd at the edge does
 /// not turn the job about.
@@ -190,15 +191,15 @@ mod tests {
 
     #[test]
     fn a_crowd_that_rounds_keep_waiting_goes_on_in_buffers() {
-        check(Mode::Barrier, crowd(0.4, 0.1, 100), Mode::Barrier);
-        check(Mode::Barrier, crowd(0.6, 0.1, 100), Mode::Buffered);
+        check(Mode::Barrier, crowd(0.2, 0.1, 100), Mode::Barrier);
+        check(Mode::Barrier, crowd(0.4, 0.1, 100), Mode::Buffered);
         check(Mode::Barrier, crowd(0.0, 0.6, 100), Mode::Buffered);
     }
 
     #[test]
     fn an_even_crowd_goes_back_to_rounds() {
         check(Mode::Buffered, crowd(0.1, 1.0, 100), Mode::Barrier);
-        check(Mode::Buffered, crowd(0.3, 1.0, 100), Mode::Buffered);
+        check(Mode::Buffered, crowd(0.2, 1.0, 100), Mode::Buffered);
     }
 
     #[test]
