@@ -7,7 +7,7 @@ use potluck_protocol::OuterStep;
 /// `theta <- theta - lr (m' + lead (m' - m))`. `None` stands for a momentum of zeros and becomes `Some`.
 ///
 /// With a momentum of 0 the step is plain, `theta <- theta - lr d`, and `m` is neither used nor
-/// changed: a commit that holds stale updates is told to step so, and what is stale must not enter
+/// changed: a round that holds stale updates is told to step so, and what is stale must not enter
 /// the momentum of the barrier rounds around it.
 ///
 /// Returns true where every parameter and every value of a momentum that was used is finite after
