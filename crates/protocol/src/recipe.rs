@@ -164,7 +164,7 @@ pub struct OuterStep {
     #[serde(serialize_with = "crate::exact::float")]
     pub momentum: f32,
     /// How many steps of momentum a version is ahead; `None` stands for `momentum`. The scheduler's, for
-    /// commits of what is late: no recipe has one.
+    /// buffers and for who is alone: no recipe has one.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "crate::exact::optional")]
     pub lead: Option<f32>,
 }

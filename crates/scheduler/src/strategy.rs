@@ -50,7 +50,7 @@ pub struct Updates {
     pub volunteers: usize,
     /// The share of them, by weight, that starts from an older version than the current one.
     pub stale_share: f32,
-    /// The outer momentum is of before the mode changed.
+    /// The outer momentum is of before the mode changed, or of before a volunteer who was alone in buffers.
     pub is_momentum_outdated: bool,
 }
 
@@ -157,9 +157,10 @@ fn outer_step(mode: Mode, of_recipe: OuterStep, updates: Updates) -> OuterStep {
     let plain = |of_effective: f32| OuterStep::nesterov(lr * (1.0 + momentum) * of_effective, 0.0);
     // With a momentum to forget, the same step as from one of zeros.
     let led = |lr: f32, momentum: f32, lead: f32| {
-        let is_first = updates.is_momentum_outdated;
-        let first = OuterStep::nesterov(lr * (1.0 + lead), FORGETTING);
-        if is_first { first } else { OuterStep { lr, momentum, lead: Some(lead) } }
+        if updates.is_momentum_outdated {
+            return OuterStep::nesterov(lr * (1.0 + lead), FORGETTING);
+        }
+        OuterStep { lr, momentum, lead: Some(lead) }
     };
     match mode {
         Mode::Barrier if momentum == 0.0 => of_recipe,

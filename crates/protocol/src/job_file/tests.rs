@@ -234,6 +234,15 @@ fn transformers_are_trained_with_muon_unless_it_is_said() {
 }
 
 #[test]
+fn a_lead_is_not_the_owners() {
+    check(
+        "budget_samples = 60000",
+        "budget_samples = 60000\nouter = { lr = 0.7, momentum = 0.8, lead = 3 }",
+        expect![["line 22, column 9: train.outer: expected lr and momentum alone: the lead is the scheduler's"]],
+    );
+}
+
+#[test]
 fn a_recipe_whose_results_nobody_could_judge_is_refused() {
     let long = "budget_samples = 60000\noptimizer = \"muon\"\nsteps = 16";
     check(

@@ -54,7 +54,7 @@ fn long() -> Vec<Arm> {
         as_jobs_do(Work::Batch),
         buffered(Late::Plain, PLAIN),
         patiently(buffered(Late::Plain, led(0.15, 0.9, 3.0))),
-        buffered(Late::Ahead(40), led(0.15, 0.9, 3.0)),
+        buffered(Late::Eager(40), led(0.15, 0.9, 3.0)),
     ];
     arms.map(|arm| arm.but(LONGER)).to_vec()
 }
@@ -108,7 +108,7 @@ fn buffered(late: Late, outer: OuterStep) -> Arm {
         Late::FreshOnly => ", fresh ones alone enter the momentum".to_owned(),
         Late::Gated => ", gated".to_owned(),
         Late::Moved => ", towards where they ended".to_owned(),
-        Late::Ahead(percent) => format!(", eager by {percent} %"),
+        Late::Eager(percent) => format!(", eager by {percent} %"),
     };
     let arm = as_jobs_do(Work::Batch).with(|crew| {
         (crew.pacing, crew.outer, crew.scheduled) = (Pacing::Buffered(late, BUFFER), outer, false);
@@ -125,7 +125,7 @@ fn words(work: Work) -> &'static str {
 }
 
 fn arms(full: bool) -> Vec<Arm> {
-    use Late::{Ahead, Faded, FreshOnly, Gated, Moved, Plain};
+    use Late::{Eager, Faded, FreshOnly, Gated, Moved, Plain};
     let plain = OuterStep::nesterov;
     let mut arms = [Work::Batch, Work::Steps, Work::Equal].map(barrier).to_vec();
     arms.extend([Work::Batch, Work::Steps, Work::Equal].map(as_jobs_do));
@@ -134,7 +134,7 @@ fn arms(full: bool) -> Vec<Arm> {
         (Plain, plain(0.7, 0.6)),
         (Faded, plain(0.7, 0.6)),
         (Gated, plain(0.5, 0.6)),
-        (Ahead(40), led(0.15, 0.9, 3.0)),
+        (Eager(40), led(0.15, 0.9, 3.0)),
     ];
     arms.extend(tried.map(|(late, outer)| buffered(late, outer)));
     if full {
@@ -150,8 +150,8 @@ fn arms(full: bool) -> Vec<Arm> {
             (Plain, led(0.1, 0.9, 2.0)),
             (Plain, led(0.15, 0.8, 2.0)),
             (Plain, led(0.05, 0.95, 5.0)),
-            (Ahead(35), PLAIN),
-            (Ahead(30), led(0.07, 0.9, 3.0)),
+            (Eager(35), PLAIN),
+            (Eager(30), led(0.07, 0.9, 3.0)),
         ];
         arms.extend(more.map(|(late, outer)| buffered(late, outer)));
         arms.extend(
@@ -162,7 +162,7 @@ fn arms(full: bool) -> Vec<Arm> {
             (Plain, plain(0.7, 0.0)),
             (Plain, led(0.15, 0.9, 3.0)),
             (Plain, led(0.1, 0.95, 5.0)),
-            (Ahead(40), led(0.25, 0.9, 3.0)),
+            (Eager(40), led(0.25, 0.9, 3.0)),
         ];
         arms.extend(patient.map(|(late, outer)| patiently(buffered(late, outer))));
         let mean = Arm::rounds(Optimizer::muon(), JOB_LR, 8, 8, OuterStep::default()).with(|crew| crew.ramp_steps = 8);

@@ -78,7 +78,7 @@ pub(crate) enum Late {
     Moved,
     /// Who hands in goes on from the newest version with so many per cent of its own update taken off
     /// once more, as if the others had found the same (eager updates, arXiv 2502.12996).
-    Ahead(u32),
+    Eager(u32),
 }
 
 /// How updates become one.

@@ -145,7 +145,7 @@ mod tests {
         let corpus = corpus();
         let program = program(TINY.shape, corpus.symbols()).unwrap();
         let bench = Bench::warm(&corpus, &program, TINY, 5).unwrap();
-        for late in [Late::Plain, Late::Faded, Late::FreshOnly, Late::Gated, Late::Moved, Late::Ahead(40)] {
+        for late in [Late::Plain, Late::Faded, Late::FreshOnly, Late::Gated, Late::Moved, Late::Eager(40)] {
             let arm = Arm::default_recipe(6e-3, 8);
             let arm =
                 arm.with(|crew| (crew.team, crew.pacing) = (Team::Mixed(Work::Batch), Pacing::Buffered(late, 50)));

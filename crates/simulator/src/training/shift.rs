@@ -105,7 +105,7 @@ impl<'a, 'b> Shift<'a, 'b> {
             }
             self.outcome.span += longest;
             done = to;
-            let outer = self.outer(arrived.len());
+            let outer = self.outer(Mode::Barrier, &arrived);
             if !arrived.is_empty() && !self.commit(&arrived, outer)? {
                 return Ok(false);
             }
@@ -128,7 +128,7 @@ impl<'a, 'b> Shift<'a, 'b> {
             self.outcome.span = now;
             let (who, task) = (running.who, running.task);
             let part = self.train(running)?;
-            let own = part.as_ref().map(|part| part.values.clone());
+            let own = part.as_ref().filter(|_| matches!(late, Late::Eager(_))).map(|part| part.values.clone());
             buffer.extend(part);
             let is_in: u64 = buffer.iter().map(|part: &Part| part.samples).sum();
             if 100 * is_in >= u64::from(percent) * in_flight {
@@ -173,18 +173,13 @@ impl<'a, 'b> Shift<'a, 'b> {
         Ok((f64::from(self.losses.unit()) >= self.crew.lost).then_some(part))
     }
 
-    /// The step of a round of so many volunteers.
-    fn outer(&self, volunteers: usize) -> OuterStep {
+    /// The step of these updates, as the scheduler of jobs has it where the crew wants that.
+    fn outer(&self, mode: Mode, parts: &[Part]) -> OuterStep {
         let &Crew { outer, scheduled, .. } = self.crew;
-        let updates = Updates { volunteers, stale_share: 0.0, is_momentum_outdated: false };
-        if scheduled { named(StrategyName::Auto).outer(Mode::Barrier, outer, updates) } else { outer }
-    }
-
-    /// The step of these updates as the scheduler of jobs has it for buffers.
-    fn of_buffer(&self, parts: &[Part]) -> OuterStep {
         let volunteers = parts.iter().map(|part| part.who).collect::<BTreeSet<usize>>().len();
-        let updates = Updates { volunteers, stale_share: 1.0, is_momentum_outdated: false };
-        named(StrategyName::Buffered).outer(Mode::Buffered, self.crew.outer, updates)
+        let stale_share = if mode == Mode::Barrier { 0.0 } else { 1.0 };
+        let updates = Updates { volunteers, stale_share, is_momentum_outdated: false };
+        if scheduled { named(StrategyName::Auto).outer(mode, outer, updates) } else { outer }
     }
 
     fn staleness(&self, part: &Part) -> u64 {
@@ -193,10 +188,10 @@ impl<'a, 'b> Shift<'a, 'b> {
 
     /// A version of what a buffer holds.
     fn commit_late(&mut self, late: Late, mut parts: Vec<Part>, lengths: &[usize]) -> Result<bool> {
-        let outer = if self.crew.scheduled { self.of_buffer(&parts) } else { self.crew.outer };
+        let outer = self.outer(Mode::Buffered, &parts);
         let mean = parts.iter().map(|part| self.staleness(part)).sum::<u64>() as f32 / parts.len() as f32;
         match late {
-            Late::Plain | Late::Ahead(_) => self.commit(&parts, outer),
+            Late::Plain | Late::Eager(_) => self.commit(&parts, outer),
             Late::Faded => self.commit(&parts, OuterStep { momentum: outer.momentum.powf(1.0 + mean), ..outer }),
             Late::FreshOnly => {
                 let (fresh, stale): (Vec<Part>, Vec<Part>) =
@@ -267,7 +262,7 @@ impl<'a, 'b> Shift<'a, 'b> {
 
 /// Where the next task of a volunteer starts who has just handed in this.
 fn begin(late: Late, newest: &Rc<Vec<f32>>, own: Option<Vec<f32>>) -> Rc<Vec<f32>> {
-    let (Late::Ahead(percent), Some(own)) = (late, own) else { return Rc::clone(newest) };
+    let (Late::Eager(percent), Some(own)) = (late, own) else { return Rc::clone(newest) };
     let part = percent as f32 / 100.0;
     Rc::new(newest.iter().zip(own).map(|(newest, own)| newest - part * own).collect())
 }
