@@ -6,7 +6,7 @@
 //! in; and in any case a minute after its first result. One sleeping laptop delays nobody for long.
 //!
 //! Everybody gets work that ends with the round: the slow smaller batches, the fast further tasks while
-//! a slower one is awaited, as long as their share of the commit would still count in full.
+//! a slower one is awaited, until they have a fifth of the round.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use potluck_protocol::{Millis, VolunteerKey, limits};
 use crate::Leased;
 use crate::decide::Turn;
 use crate::ladder::{Ladder, Work};
-use crate::shares::cap;
+use crate::shares::work_cap;
 use crate::speed::{Speed, Tempo};
 
 /// Room for a task that takes a little longer than expected.
@@ -149,8 +149,8 @@ impl Plan {
         let (rung, whole) = (ladder.rung(&speed, tempo.target), speed.millis(ladder.whole().samples()));
         let work = ladder.within(rung, whole, self.shadow as f64 / MARGIN)?;
         let samples = work.samples();
-        let counts_in_full = (own + samples) as f64 <= cap(self.contributors) * (self.samples + samples) as f64;
-        counts_in_full.then_some(work)
+        let is_its_part = (own + samples) as f64 <= work_cap(self.contributors) * (self.samples + samples) as f64;
+        is_its_part.then_some(work)
     }
 
     /// A task was leased.

@@ -4,6 +4,9 @@
 //! merged, and at least half of what the crowd does in a usual task, for where the fast hand in many
 //! tasks while the slow do one. Then a short grace, for those who are about to hand in. After a minute
 //! whatever is there from two volunteers is enough, and after two minutes whatever is there.
+//!
+//! Whoever hands in just before a commit waits for it: the next task then starts from a version that is
+//! newer by one, and those who waited hand in together.
 
 use std::collections::BTreeSet;
 
@@ -47,8 +50,46 @@ pub(crate) fn in_flight(turn: &Turn<'_>) -> u64 {
 
 fn enough(turn: &Turn<'_>, in_flight: u64) -> u64 {
     let least = TASKS_MIN * turn.job.recipe.task_samples();
-    let in_half_a_task = turn.presence.samples_per_milli() * turn.presence.usual_millis() as f64 / 2.0;
+    let in_half_a_task = working_samples_per_milli(turn) * turn.presence.usual_millis() as f64 / 2.0;
     least.max(in_flight / 2).max(in_half_a_task as u64)
+}
+
+/// What those who are at work do, without those who wait.
+fn working_samples_per_milli(turn: &Turn<'_>) -> f64 {
+    (turn.presence.samples_per_milli() - turn.presence.waiting_samples_per_milli()).max(0.0)
+}
+
+/// How full a buffer is, and how fast it fills.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Filling {
+    /// Samples that are in.
+    pub is_in: u64,
+    /// Samples that are enough for a commit.
+    pub enough: u64,
+    /// Samples that come in, a millisecond.
+    pub samples_per_milli: f64,
+}
+
+impl Filling {
+    pub(crate) fn of(turn: &Turn<'_>) -> Self {
+        Self {
+            is_in: turn.state.pending().values().map(|pending| pending.samples).sum(),
+            enough: enough(turn, in_flight(turn)),
+            samples_per_milli: working_samples_per_milli(turn),
+        }
+    }
+
+    /// True where the commit is so near that whoever may wait for so long had better start from it: half
+    /// of what is needed is in, and the rest soon will be.
+    pub fn is_near(&self, patience_millis: f64) -> bool {
+        let missing = self.enough.saturating_sub(self.is_in) as f64;
+        2 * self.is_in >= self.enough && missing <= patience_millis * self.samples_per_milli
+    }
+}
+
+/// How long somebody waits for a commit at most who takes so long for a task.
+pub fn patience_millis(task_millis: f64) -> f64 {
+    task_millis / 4.0
 }
 
 /// When so many samples were in; `None` while they are not.
@@ -79,4 +120,31 @@ fn commit_millis(turn: &Turn<'_>) -> Option<Millis> {
     let newest = turn.state.history().next_back()?.at;
     let before = turn.state.history().rev().nth(limits::STALENESS_MAX as usize)?.at;
     Some(newest.saturating_sub(before) / limits::STALENESS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(is_in: u64, enough: u64, patience_millis: f64, expected: bool) {
+        let filling = Filling { is_in, enough, samples_per_milli: 0.5 };
+        assert_eq!(filling.is_near(patience_millis), expected, "{filling:?} within {patience_millis} ms");
+    }
+
+    #[test]
+    fn a_commit_is_near_once_half_is_in_and_the_rest_soon_will_be() {
+        check(0, 100, 1e9, false);
+        check(49, 100, 1e9, false);
+        check(50, 100, 100.0, true);
+        check(50, 100, 99.0, false);
+        check(90, 100, 20.0, true);
+        check(100, 100, 0.0, true);
+    }
+
+    #[test]
+    fn nobody_waits_where_nothing_comes() {
+        let filling = Filling { is_in: 60, enough: 100, samples_per_milli: 0.0 };
+        assert!(!filling.is_near(1e9));
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::ladder::Ladder;
 use crate::median::{lower_quartile, median};
-use crate::shares::cap;
+use crate::shares::work_cap;
 use crate::speed::{Tempo, target};
 
 /// A crowd at the moment of a commit.
@@ -36,8 +36,8 @@ pub(crate) fn idle_share(task_millis: &[f64], ladder: &Ladder) -> f64 {
     }
     let slowest = takes.iter().copied().fold(0.0, f64::max);
     let lasts = slowest.min(shortest + GRACE_TASKS * usual);
-    // Nobody takes more tasks than its share of the commit may be.
-    let most = (cap(takes.len()) * takes.len() as f64).floor().max(1.0);
+    // Nobody takes more tasks than its share of the round may be.
+    let most = (work_cap(takes.len()) * takes.len() as f64).floor().max(1.0);
     let busy = |millis: &f64| ((lasts / millis).floor().clamp(1.0, most) * millis / lasts).min(1.0);
     1.0 - takes.iter().map(busy).sum::<f64>() / takes.len() as f64
 }

@@ -9,11 +9,12 @@ use potluck_protocol::{
 
 use crate::barrier::Plan;
 use crate::blocks::Supply;
+use crate::buffer::{self, Filling};
 use crate::decide::Turn;
 use crate::ladder::{Ladder, Work};
 use crate::random::{Purpose, seed_of};
 use crate::seats::Seats;
-use crate::{BlockRef, Fact, Mode, Phase, Session, SessionId, buffer, round, tail};
+use crate::{BlockRef, Fact, Mode, Phase, Session, SessionId, round, tail};
 
 /// A deadline is this many times what the volunteer usually takes.
 const DEADLINE_FACTOR: Millis = 4;
@@ -93,6 +94,8 @@ struct Desk<'a> {
     position: u64,
     /// What is left of the round, once somebody has looked; nothing in buffered mode.
     round: Option<Plan>,
+    /// How near the next commit is in buffered mode, once somebody has looked.
+    filling: Option<Filling>,
     /// Volunteers who got something in this turn, of which the state does not know yet.
     served: BTreeSet<VolunteerKey>,
     /// Leases that may be given out once more, once somebody has looked.
@@ -125,6 +128,7 @@ impl<'a> Desk<'a> {
             samples_left: turn.job.recipe.budget_samples.saturating_sub(state.samples() + pending + out_now),
             position: state.samples() + pending + out,
             round: None,
+            filling: None,
             served: BTreeSet::new(),
             late: None,
         }
@@ -161,6 +165,9 @@ impl<'a> Desk<'a> {
         if !self.seats.has(volunteer) {
             return Err(WaitReason::Enough);
         }
+        if self.waits_for_commit(turn, session) {
+            return Err(WaitReason::Round);
+        }
         let work = if may { self.work(turn, volunteer) } else { None }.ok_or(WaitReason::Round)?;
         let samples = work.samples();
         let blocks = self.supply.take(samples);
@@ -194,6 +201,17 @@ impl<'a> Desk<'a> {
         let deadline_millis = deadline_millis(turn, volunteer, work.samples());
         let position = self.position.saturating_sub(leased.samples());
         Some(Order { kind: TaskKind::Train, version, blocks, work, position, deadline_millis })
+    }
+
+    /// True where nobody is to wait for a round, and yet this volunteer had better wait for a version.
+    fn waits_for_commit(&mut self, turn: &Turn<'_>, session: &Session) -> bool {
+        let speed = turn.presence.speed_of(&session.volunteer);
+        let (Mode::Buffered, Some(speed), Some(asked_at)) = (turn.state.mode(), speed, session.asked_at) else {
+            return false;
+        };
+        let patience = buffer::patience_millis(speed.took);
+        let waited = turn.now.saturating_sub(asked_at) as f64;
+        waited < patience && self.filling.get_or_insert_with(|| Filling::of(turn)).is_near(patience)
     }
 
     /// This volunteer's next task; `None` where there is none for it now.

@@ -70,6 +70,7 @@ mod visits;
 mod tests;
 
 pub use api::{BlockRef, Contribution, Control, Dataset, Effect, Fact, Input, MergePart, SessionId, UpdateFacts};
+pub use buffer::{Filling, patience_millis};
 pub use checkpoint::{Checkpoint, Fold, Making};
 pub use control::refusal;
 pub use core::Core;

@@ -401,6 +401,13 @@ impl Presence {
         self.at_work.samples_per_milli
     }
 
+    /// What those of them do who wait for work.
+    pub(crate) fn waiting_samples_per_milli(&self) -> f64 {
+        let waits = |session: &&Session| session.asked_at.is_some() && !session.is_spare;
+        let speeds = self.sessions.values().filter(waits).filter_map(|session| self.speed_of(&session.volunteer));
+        speeds.filter(|speed| speed.pace > 0.0).map(|speed| 1.0 / speed.pace).sum()
+    }
+
     /// What each of those who are at work takes for a task of so many samples.
     pub(crate) fn task_millis(&self, samples: u64) -> Vec<f64> {
         self.at_work.task_millis(samples)

@@ -1,7 +1,8 @@
 //! The shares of a commit: by weight, but nobody more than a cap.
 //!
-//! The cap is max(20 %, 1/n) for n volunteers, over all parts of one together. With up to five
-//! volunteers it leaves equal shares only; beyond that weights tell.
+//! The cap is max(20 %, 2/n) for n volunteers, over all parts of one together. Equal shares, as 1/n would
+//! leave where five or fewer are, make a commit of few noisy: who did an eighth of the work would have as
+//! much to say as who did the most (`sim hetero`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +10,9 @@ use potluck_protocol::VolunteerKey;
 
 /// Largest share of one volunteer among many.
 const SHARE_MAX: f64 = 0.2;
+
+/// Largest share of one volunteer among few, in equal ones.
+const EQUAL_SHARES_MAX: f64 = 2.0;
 
 /// Rounding slack when a share is compared with the cap.
 const SLACK: f64 = 1e-12;
@@ -19,7 +23,12 @@ pub fn weight(samples: u64, staleness: u64) -> f64 {
 }
 
 /// The largest share that one of `count` volunteers may have.
-pub(crate) fn cap(count: usize) -> f64 {
+fn cap(count: usize) -> f64 {
+    (EQUAL_SHARES_MAX / count.max(1) as f64).clamp(SHARE_MAX, 1.0)
+}
+
+/// The share of a round up to which one of `count` volunteers gets further tasks of it.
+pub(crate) fn work_cap(count: usize) -> f64 {
     (1.0 / count.max(1) as f64).max(SHARE_MAX)
 }
 
@@ -77,22 +86,22 @@ mod tests {
     }
 
     #[test]
-    fn up_to_five_share_alike() {
-        check(&[(1, 9.0), (2, 1.0)], &[0.5, 0.5]);
-        check(&[(1, 9.0), (2, 1.0), (3, 2.0), (4, 5.0), (5, 1.0)], &[0.2; 5]);
+    fn among_few_weight_tells_up_to_two_equal_shares() {
+        check(&[(1, 9.0), (2, 1.0)], &[0.9, 0.1]);
+        check(&[(1, 12.0), (2, 3.0), (3, 2.0), (4, 1.0)], &[0.5, 0.25, 1.0 / 6.0, 1.0 / 12.0]);
+        check(&[(1, 8.0), (2, 8.0), (3, 2.0), (4, 1.0), (5, 1.0)], &[0.4, 0.4, 0.1, 0.05, 0.05]);
     }
 
     #[test]
     fn among_many_weight_tells_up_to_the_cap() {
-        let parts: Vec<(u8, f64)> = [(0, 92.0)].into_iter().chain((1..9).map(|n| (n, 1.0))).collect();
-        let expected: Vec<f32> = [0.2].into_iter().chain([0.1; 8]).collect();
+        let parts: Vec<(u8, f64)> = [(0, 92.0)].into_iter().chain((1..11).map(|n| (n, 1.0))).collect();
+        let expected: Vec<f32> = [0.2].into_iter().chain([0.08; 10]).collect();
         check(&parts, &expected);
-        check(&[(1, 2.0), (2, 1.0), (3, 1.0), (4, 2.0), (5, 2.0), (6, 2.0)], &[0.2, 0.1, 0.1, 0.2, 0.2, 0.2]);
     }
 
     #[test]
     fn parts_of_one_volunteer_share_its_cap() {
-        check(&[(1, 3.0), (2, 7.0), (1, 1.0)], &[0.375, 0.5, 0.125]);
+        check(&[(1, 6.0), (2, 2.0), (3, 1.0), (1, 3.0)], &[4.0 / 9.0, 2.0 / 9.0, 1.0 / 9.0, 2.0 / 9.0]);
     }
 
     #[test]

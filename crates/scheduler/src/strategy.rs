@@ -1,9 +1,9 @@
 //! How a job is paced and merged: two modes, and the strategies that choose between them.
 //!
 //! In *barrier* mode training goes in rounds. All of a round start from one version, so the outer
-//! step may have momentum; whoever is fast waits. In *buffered* mode nobody waits: whoever hands in
-//! starts again from the newest version, and a commit is made whenever enough is in. Updates are then
-//! a version or two old. Outer momentum over those makes training diverge, unless each version is
+//! step may have momentum; whoever is fast waits. In *buffered* mode nobody waits for the others: whoever
+//! hands in starts again from the newest version, and a commit is made whenever enough is in. Updates are
+//! then a version or two old. Outer momentum over those makes training diverge, unless each version is
 //! published ahead: where momentum will have led by the time that what starts from it comes in.
 //!
 //! A strategy sees what a commit left behind and says which mode comes next. What it says becomes a
@@ -123,7 +123,7 @@ impl Strategy for Auto {
 
 /// What a buffer's rate is to that of rounds. It holds about half of what a round would, so momentum
 /// lasts for twice as many: its root.
-const BUFFERED_OF_RATE: f32 = 0.1;
+const BUFFERED_OF_RATE: f32 = 1.0 / 7.0;
 
 /// How many steps of momentum the versions of buffers are ahead. What starts from them is one to two
 /// versions late, and `sim hetero` was best with twice that.
@@ -221,7 +221,7 @@ mod tests {
     fn buffers_lead_their_momentum() {
         let of_recipe = OuterStep::default();
         let buffered = outer_step(Mode::Buffered, of_recipe, updates(4, 0.8));
-        assert!((buffered.lr - 0.07).abs() < 1e-6 && buffered.lead == Some(3.0), "{buffered:?}");
+        assert!((buffered.lr - 0.1).abs() < 1e-6 && buffered.lead == Some(3.0), "{buffered:?}");
         assert!((buffered.momentum.powi(2) - 0.8).abs() < 1e-6, "{buffered:?}");
         let alone = outer_step(Mode::Buffered, of_recipe, updates(1, 0.0));
         assert!((alone.lr - 0.35).abs() < 1e-6 && alone.momentum == 0.0, "{alone:?}");

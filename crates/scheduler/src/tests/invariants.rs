@@ -274,7 +274,7 @@ impl Auditor {
                 assert!(self.merged.insert(*block), "{block:?} is merged twice");
             }
         }
-        let cap = (1.0 / shares.len() as f64).max(0.2) + 1e-5;
+        let cap = (2.0 / shares.len() as f64).clamp(0.2, 1.0) + 1e-5;
         assert!((shares.values().sum::<f64>() - 1.0).abs() < 1e-5 && shares.values().all(|&s| s > 0.0 && s <= cap));
         self.version = version;
     }

@@ -52,6 +52,7 @@ fn long() -> Vec<Arm> {
     let arms = [
         barrier(Work::Batch),
         as_jobs_do(Work::Batch),
+        hastily(as_jobs_do(Work::Batch)),
         buffered(Late::Plain, PLAIN),
         patiently(buffered(Late::Plain, led(0.15, 0.9, 3.0))),
         buffered(Late::Eager(40), led(0.15, 0.9, 3.0)),
@@ -89,6 +90,11 @@ fn patiently(arm: Arm) -> Arm {
         }
     };
     arm.but("all in flight").with(patient)
+}
+
+/// The same, but who hands in goes on at once though a commit is near.
+fn hastily(arm: Arm) -> Arm {
+    arm.but("nobody waits").with(|crew| crew.waits = false)
 }
 
 /// Buffers as jobs have them.
@@ -136,6 +142,7 @@ fn arms(full: bool) -> Vec<Arm> {
         (Gated, plain(0.5, 0.6)),
         (Eager(40), led(0.15, 0.9, 3.0)),
     ];
+    arms.push(hastily(as_jobs_do(Work::Batch)));
     arms.extend(tried.map(|(late, outer)| buffered(late, outer)));
     if full {
         let more = [
@@ -147,11 +154,12 @@ fn arms(full: bool) -> Vec<Arm> {
             (Gated, plain(0.35, 0.6)),
             (FreshOnly, plain(0.5, 0.6)),
             (Moved, plain(0.5, 0.0)),
+            (Plain, led(0.07, 0.9, 3.0)),
             (Plain, led(0.1, 0.9, 2.0)),
             (Plain, led(0.15, 0.8, 2.0)),
-            (Plain, led(0.05, 0.95, 5.0)),
+            (Plain, led(0.06, 0.95, 6.0)),
             (Eager(35), PLAIN),
-            (Eager(30), led(0.07, 0.9, 3.0)),
+            (Eager(20), led(0.1, 0.9, 3.0)),
         ];
         arms.extend(more.map(|(late, outer)| buffered(late, outer)));
         arms.extend(
@@ -161,7 +169,6 @@ fn arms(full: bool) -> Vec<Arm> {
             (Plain, plain(0.5, 0.0)),
             (Plain, plain(0.7, 0.0)),
             (Plain, led(0.15, 0.9, 3.0)),
-            (Plain, led(0.1, 0.95, 5.0)),
             (Eager(40), led(0.25, 0.9, 3.0)),
         ];
         arms.extend(patient.map(|(late, outer)| patiently(buffered(late, outer))));

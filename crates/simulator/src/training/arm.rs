@@ -37,6 +37,8 @@ pub(crate) struct Crew {
     /// Steps of a task, where all are alike.
     pub(crate) steps: u32,
     pub(crate) pacing: Pacing,
+    /// In buffers whoever hands in just before a commit waits for it, as in jobs.
+    pub(crate) waits: bool,
     /// Of the recipe.
     pub(crate) outer: OuterStep,
     /// Rounds step as the scheduler of jobs has it for so many volunteers, and not always as the recipe
@@ -58,7 +60,8 @@ pub(crate) struct Crew {
 pub(crate) enum Pacing {
     /// All train from one version, and all are awaited.
     Barrier,
-    /// Nobody waits: a version is made whenever so many per cent of the samples in flight are in.
+    /// Nobody waits for a round: a version is made whenever so many per cent of the samples in flight are
+    /// in.
     Buffered(Late, u32),
 }
 
@@ -86,8 +89,8 @@ pub(crate) enum Late {
 pub(crate) enum Merging {
     /// Their mean, weighted by samples.
     Mean,
-    /// As coordinators merge: no share above a fifth, norms clipped to the median, centered clipping
-    /// from five on.
+    /// As coordinators merge: no share above a fifth or two equal ones, norms clipped to the median,
+    /// centered clipping from five on.
     Robust,
 }
 
@@ -114,6 +117,7 @@ impl Arm {
             team: Team::Even(volunteers),
             steps,
             pacing: Pacing::Barrier,
+            waits: true,
             outer,
             scheduled: false,
             ramp_steps: 3,

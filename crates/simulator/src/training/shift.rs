@@ -6,7 +6,7 @@ use std::rc::Rc;
 use anyhow::Result;
 use potluck_graph::random::{SplitMix64, mix};
 use potluck_protocol::{OuterStep, StrategyName, VolunteerKey};
-use potluck_scheduler::{Mode, Updates, named, shares, weight};
+use potluck_scheduler::{Filling, Mode, Updates, named, patience_millis, shares, weight};
 use potluck_update::Scaled;
 
 use super::arm::{Crew, Late, Merging, Pacing};
@@ -113,10 +113,9 @@ impl<'a, 'b> Shift<'a, 'b> {
         Ok(true)
     }
 
-    /// Nobody waits: who hands in gets the next task from the newest version.
+    /// Who hands in gets the next task from the newest version, or waits for a commit that is near.
     fn flow(&mut self, late: Late, percent: u32, lengths: &[usize]) -> Result<bool> {
         let tasks = self.crew.team.tasks(self.crew.steps, 0.0);
-        let in_flight: u64 = tasks.iter().map(|task| task.samples()).sum();
         let (mut queue, mut buffer, mut given) = (Queue::new(), Vec::new(), 0);
         let mut base = Rc::new(self.versions.theta().to_vec());
         for (who, &task) in tasks.iter().enumerate() {
@@ -124,23 +123,33 @@ impl<'a, 'b> Shift<'a, 'b> {
             let first = f64::from(self.spans.unit()) * self.span(task) as f64;
             queue.put(first as u64, self.give(who, task, &base, &mut given));
         }
+        // Who has handed in and has no task yet, with what was handed in where the next task needs it.
+        let mut idle: BTreeMap<usize, Option<Vec<f32>>> = BTreeMap::new();
         while let Some((now, running)) = queue.next() {
             self.outcome.span = now;
-            let (who, task) = (running.who, running.task);
+            let who = running.who;
             let part = self.train(running)?;
             let own = part.as_ref().filter(|_| matches!(late, Late::Eager(_))).map(|part| part.values.clone());
             buffer.extend(part);
-            let is_in: u64 = buffer.iter().map(|part: &Part| part.samples).sum();
-            if 100 * is_in >= u64::from(percent) * in_flight {
-                if !self.commit_late(late, std::mem::take(&mut buffer), lengths)? {
+            idle.insert(who, own);
+            let at_work = tasks.iter().enumerate().filter(|(of, _)| !idle.contains_key(of)).map(|(_, task)| *task);
+            let filling = filling(&buffer, percent, at_work);
+            if filling.is_in >= filling.enough {
+                // Nothing is in where all was lost.
+                if !buffer.is_empty() && !self.commit_late(late, std::mem::take(&mut buffer), lengths)? {
                     return Ok(false);
                 }
                 base = Rc::new(self.versions.theta().to_vec());
+            } else if self.crew.waits && filling.is_near(patience_millis(usual_millis(tasks[who]))) {
+                continue;
             }
-            if given < self.samples {
-                let span = self.span(task);
-                let base = begin(late, &base, own);
-                queue.put(now + span, self.give(who, task, &base, &mut given));
+            let is_committed = buffer.is_empty();
+            for (who, own) in idle.extract_if(.., |of, _| is_committed || *of == who) {
+                if given < self.samples {
+                    let span = self.span(tasks[who]);
+                    let base = begin(late, &base, own);
+                    queue.put(now + span, self.give(who, tasks[who], &base, &mut given));
+                }
             }
         }
         Ok(buffer.is_empty() || self.commit_late(late, buffer, lengths)?)
@@ -258,6 +267,21 @@ impl<'a, 'b> Shift<'a, 'b> {
         let scaled: Vec<Scaled<'_>> = parts.iter().zip(of_all).map(scaled).collect();
         merged(self.crew.merging, &scaled)
     }
+}
+
+/// Where a buffer stands whose crew, as far as it is at work, has these tasks. Enough is so many per cent
+/// of their samples.
+fn filling(buffer: &[Part], percent: u32, at_work: impl Iterator<Item = TaskSize>) -> Filling {
+    let (in_flight, samples_per_milli) = at_work.fold((0, 0.0), |(samples, pace), task| {
+        (samples + task.samples(), pace + task.samples() as f64 / usual_millis(task))
+    });
+    let is_in = buffer.iter().map(|part| part.samples).sum();
+    Filling { is_in, enough: (u64::from(percent) * in_flight).div_ceil(100), samples_per_milli }
+}
+
+/// What a task takes in the mean, on the clock of a shift.
+fn usual_millis(task: TaskSize) -> f64 {
+    1000.0 * task.span() as f64 * (1.0 + JITTER / 2.0)
 }
 
 /// Where the next task of a volunteer starts who has just handed in this.

@@ -20,7 +20,7 @@ fn check(strategy_name: StrategyName, script: &str, lines: usize, expected: Expe
 }
 
 #[test]
-fn a_full_buffer_is_merged_after_its_grace_and_nobody_waits() {
+fn a_full_buffer_is_merged_after_its_grace_and_who_hands_in_meanwhile_waits() {
     check(
         StrategyName::Buffered,
         "0 join a
@@ -46,17 +46,79 @@ fn a_full_buffer_is_merged_after_its_grace_and_nobody_waits() {
                 accepted 4: 256 samples
                 -> a: thanks for 4, 2 tasks and 512 samples so far
             2000 ask a
-                -> a: lease 5, train v0 on 0.218 0.84 0.38 0.145, 5000 ms
+                -> a: wait 1000 ms, Round
             2050 tick
             2100 tick
                 merge v1, rate 0.35, momentum 0: 1 50% 4 50%
             2200 merged
                 committed v1: 1 50% 4 50%
+                -> a: lease 5, train v1 on 0.218 0.84 0.38 0.145, 5000 ms
             2300 done b 2
                 accepted 2: 256 samples
                 -> b: thanks for 2, 1 tasks and 256 samples so far
             2300 ask b
                 -> b: lease 6, train v1 on 0.379 0.296 0.174 0.164, 9200 ms
+        "#]],
+    );
+}
+
+#[test]
+fn nobody_waits_for_a_commit_longer_than_a_quarter_of_its_task() {
+    check(
+        StrategyName::Buffered,
+        "0 join a
+         0 join b
+         0 join c
+         0 join d
+         0 ask a
+         0 ask b
+         0 ask c
+         0 ask d
+         1000 done a 1
+         1000 ask a
+         1000 done b 2
+         1000 ask b
+         1000 done c 3
+         1000 ask c
+         1000 done d 4
+         1000 ask d
+         1100 tick
+         1150 merged
+         2000 done a 5
+         2000 ask a
+         2249 tick
+         2250 tick",
+        12,
+        expect![[r#"
+            1000 done b 2
+                accepted 2: 256 samples
+                -> b: thanks for 2, 1 tasks and 256 samples so far
+            1000 ask b
+                -> b: wait 1000 ms, Round
+            1000 done c 3
+                accepted 3: 256 samples
+                -> c: thanks for 3, 1 tasks and 256 samples so far
+            1000 ask c
+                -> c: wait 1000 ms, Round
+            1000 done d 4
+                accepted 4: 256 samples
+                -> d: thanks for 4, 1 tasks and 256 samples so far
+            1000 ask d
+                -> d: wait 1000 ms, Round
+            1100 tick
+                merge v1, rate 0.10, momentum 0.8944272 led by 3: 1 25% 2 25% 3 25% 4 25%
+            1150 merged
+                committed v1: 1 25% 2 25% 3 25% 4 25%
+                -> b: lease 6, train v1 on 0.379 0.296 0.174 0.164, 5000 ms
+                -> c: lease 7, train v1 on 0.246 0.375 0.308 0.52, 5000 ms
+                -> d: lease 8, train v1 on 0.80 0.100 0.160 0.92, 5000 ms
+            2000 done a 5
+                accepted 5: 256 samples
+                -> a: thanks for 5, 2 tasks and 512 samples so far
+            2000 ask a
+                -> a: lease 9, train v1 on 0.83 0.196 0.241 0.36, 5000 ms
+            2249 tick
+            2250 tick
         "#]],
     );
 }
@@ -166,13 +228,13 @@ fn too_little_from_two_is_merged_after_a_minute() {
         &script,
         3,
         expect![[r#"
-        41000 done b 5 steps=4
-            accepted 5: 128 samples
-            -> b: thanks for 5, 2 tasks and 384 samples so far
-        99999 tick
-        100000 tick
-            merge v2, rate 0.07, momentum 0.8944272 led by 3: 4 50% 5 50%
-    "#]],
+            41000 done b 5 steps=4
+                accepted 5: 128 samples
+                -> b: thanks for 5, 2 tasks and 384 samples so far
+            99999 tick
+            100000 tick
+                merge v2, rate 0.10, momentum 0.8944272 led by 3: 4 50% 5 50%
+        "#]],
     );
 }
 
@@ -346,9 +408,9 @@ fn a_newcomer_starts_small_and_has_its_place_after_two_tasks() {
             2000 done a 2
                 accepted 2: 256 samples
                 -> a: thanks for 2, 2 tasks and 512 samples so far
-                merge v2, rate 0.40, momentum 0.8: 2 50% 3 50%
+                merge v2, rate 0.40, momentum 0.8: 2 80% 3 20%
             2000 merged
-                committed v2: 2 50% 3 50%
+                committed v2: 2 80% 3 20%
             2000 ask a
                 -> a: lease 4, train v2 on 0.264 0.148 0.29 0.159, 5000 ms
             2000 ask b
@@ -359,9 +421,9 @@ fn a_newcomer_starts_small_and_has_its_place_after_two_tasks() {
             3000 done a 4
                 accepted 4: 256 samples
                 -> a: thanks for 4, 3 tasks and 768 samples so far
-                merge v3, rate 0.40, momentum 0.8: 4 50% 5 50%
+                merge v3, rate 0.40, momentum 0.8: 4 80% 5 20%
             3000 merged
-                committed v3: 4 50% 5 50%
+                committed v3: 4 80% 5 20%
             3000 ask b
                 -> b: lease 6, train v3 on 0.177 0.161 0.218 0.84, 5000 ms
         "#]],

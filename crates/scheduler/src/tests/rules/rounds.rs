@@ -143,9 +143,9 @@ fn a_round_ends_after_its_grace_and_the_late_join_the_next_without_momentum() {
             1250 done a 3
                 accepted 3: 256 samples
                 -> a: thanks for 3, 2 tasks and 512 samples so far
-                merge v2, momentum 0: 2 50% 3 50%
+                merge v2, momentum 0: 2 41% 3 59%
             1300 merged
-                committed v2: 2 50% 3 50%
+                committed v2: 2 41% 3 59%
             1300 ask a
                 -> a: lease 4, train v2 on 1.6 1.9 1.3 1.11, 5000 ms
             1400 done a 4

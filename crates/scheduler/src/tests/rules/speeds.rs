@@ -166,12 +166,12 @@ fn a_round_waits_for_usual_tasks_of_whatever_size() {
         &script,
         3,
         expect![[r#"
-        10000 done b 11
-            accepted 11: 64 samples
-            -> b: thanks for 11, 4 tasks and 640 samples so far
-        11999 tick
-        12000 tick
-            merge v4, rate 0.40, momentum 0.8: 10 50% 11 50%
-    "#]],
+            10000 done b 11
+                accepted 11: 64 samples
+                -> b: thanks for 11, 4 tasks and 640 samples so far
+            11999 tick
+            12000 tick
+                merge v4, rate 0.40, momentum 0.8: 10 80% 11 20%
+        "#]],
     );
 }

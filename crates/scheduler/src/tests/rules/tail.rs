@@ -83,9 +83,9 @@ fn what_is_nearly_done_is_not_given_out_again() {
             10100 done b 7
                 accepted 7: 64 samples
                 -> b: thanks for 7, 4 tasks and 640 samples so far
-                merge v4, rate 0.40, momentum 0.8: 7 50% 8 50%
+                merge v4, rate 0.40, momentum 0.8: 7 20% 8 80%
             10100 merged
-                committed v4: 7 50% 8 50%
+                committed v4: 7 20% 8 80%
         "#]],
     );
 }
@@ -124,9 +124,9 @@ fn a_copy_that_is_given_back_leaves_the_work_with_the_first() {
             11000 done b 7
                 accepted 7: 64 samples
                 -> b: thanks for 7, 4 tasks and 640 samples so far
-                merge v4, rate 0.40, momentum 0.8: 7 50% 8 50%
+                merge v4, rate 0.40, momentum 0.8: 7 20% 8 80%
             11000 merged
-                committed v4: 7 50% 8 50%
+                committed v4: 7 20% 8 80%
         "#]],
     );
 }
