@@ -94,8 +94,8 @@ impl Strategy for Buffered {
 /// Commits that a mode lasts at least: the averages below are over about as many.
 const DWELL_COMMITS: u64 = 8;
 
-/// Share of a crowd's time that rounds may waste. Equal samples end 3.5 % higher in buffers (`sim hetero`),
-/// where rounds would be with half of them; but rounds also keep volunteers waiting while they send and
+/// Share of a crowd's time that rounds may waste. Equal samples end 1.6 % higher in buffers (`sim hetero`),
+/// where rounds would be with two thirds of them; but rounds also keep volunteers waiting while they send and
 /// fetch. With a half, crowds ended 0.4 to 0.9 % lower and took 10 to 40 % longer (`sim churn`, `scale`).
 const IDLE_SHARE_MAX: f64 = 1.0 / 3.0;
 
@@ -121,13 +121,12 @@ impl Strategy for Auto {
     }
 }
 
-/// What a buffer's rate is to that of rounds. It holds about half of what a round would, so momentum
-/// lasts for twice as many: its root.
-const BUFFERED_OF_RATE: f32 = 1.0 / 7.0;
+/// What a buffer's rate is to that of rounds. It holds a half of what a round would at most, so momentum
+/// lasts for four times as many: its fourth root.
+const BUFFERED_OF_RATE: f32 = 0.06 / 0.7;
 
-/// How many steps of momentum the versions of buffers are ahead. What starts from them is one to two
-/// versions late, and `sim hetero` was best with twice that.
-const BUFFERED_LEAD: f32 = 3.0;
+/// How many steps of momentum the versions of buffers are ahead: with a longer momentum each is smaller.
+const BUFFERED_LEAD: f32 = 6.0;
 
 /// What a buffer's step without momentum is to that of rounds whose effective rate is `eta (1 + mu)`, that
 /// of successive deltas that are not correlated (arXiv draft on outer momentum; ALGORITHMS.md): (0.35,
@@ -171,7 +170,7 @@ fn outer_step(mode: Mode, of_recipe: OuterStep, updates: Updates) -> OuterStep {
             OuterStep::nesterov(lr, if updates.is_momentum_outdated { FORGETTING } else { momentum })
         }
         Mode::Buffered if momentum == 0.0 || updates.volunteers <= 1 => plain(BUFFERED_OF_EFFECTIVE),
-        Mode::Buffered => led(lr * BUFFERED_OF_RATE, momentum.sqrt(), BUFFERED_LEAD),
+        Mode::Buffered => led(lr * BUFFERED_OF_RATE, momentum.sqrt().sqrt(), BUFFERED_LEAD),
     }
 }
 
@@ -221,8 +220,8 @@ mod tests {
     fn buffers_lead_their_momentum() {
         let of_recipe = OuterStep::default();
         let buffered = outer_step(Mode::Buffered, of_recipe, updates(4, 0.8));
-        assert!((buffered.lr - 0.1).abs() < 1e-6 && buffered.lead == Some(3.0), "{buffered:?}");
-        assert!((buffered.momentum.powi(2) - 0.8).abs() < 1e-6, "{buffered:?}");
+        assert!((buffered.lr - 0.06).abs() < 1e-6 && buffered.lead == Some(6.0), "{buffered:?}");
+        assert!((buffered.momentum.powi(4) - 0.8).abs() < 1e-6, "{buffered:?}");
         let alone = outer_step(Mode::Buffered, of_recipe, updates(1, 0.0));
         assert!((alone.lr - 0.35).abs() < 1e-6 && alone.momentum == 0.0, "{alone:?}");
         let plain = outer_step(Mode::Buffered, OuterStep::nesterov(1.26, 0.0), updates(4, 0.0));
@@ -233,7 +232,7 @@ mod tests {
     fn the_first_buffer_steps_as_from_no_momentum() {
         let outdated = Updates { is_momentum_outdated: true, ..updates(4, 0.8) };
         let [first, next] = [outdated, updates(4, 0.8)].map(|of| outer_step(Mode::Buffered, OuterStep::default(), of));
-        assert!((first.lr - 4.0 * next.lr).abs() < 1e-6 && first.momentum < f32::EPSILON, "{first:?}, {next:?}");
+        assert!((first.lr - 7.0 * next.lr).abs() < 1e-6 && first.momentum < f32::EPSILON, "{first:?}, {next:?}");
     }
 
     #[test]

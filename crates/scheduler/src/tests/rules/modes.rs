@@ -106,7 +106,7 @@ fn nobody_waits_for_a_commit_longer_than_a_quarter_of_its_task() {
             1000 ask d
                 -> d: wait 1000 ms, Round
             1100 tick
-                merge v1, rate 0.10, momentum 0.8944272 led by 3: 1 25% 2 25% 3 25% 4 25%
+                merge v1, rate 0.06, momentum 0.9457416 led by 6: 1 25% 2 25% 3 25% 4 25%
             1150 merged
                 committed v1: 1 25% 2 25% 3 25% 4 25%
                 -> b: lease 6, train v1 on 0.379 0.296 0.174 0.164, 5000 ms
@@ -233,7 +233,7 @@ fn too_little_from_two_is_merged_after_a_minute() {
                 -> b: thanks for 5, 2 tasks and 384 samples so far
             99999 tick
             100000 tick
-                merge v2, rate 0.10, momentum 0.8944272 led by 3: 4 50% 5 50%
+                merge v2, rate 0.06, momentum 0.9457416 led by 6: 4 50% 5 50%
         "#]],
     );
 }
